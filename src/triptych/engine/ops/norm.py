@@ -1,0 +1,16 @@
+"""Root-mean-square normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Normalise `x` [..., H] in fp32, cast to its own type, then multiply by `weight` [H].
+
+    The order (cast before the multiplication) is the one of the published models; results are bit-equal to it.
+    """
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return weight * wide.to(x.dtype)
