@@ -1,12 +1,12 @@
 """Small random checkpoints of every architecture and weight layout, as ordinary Hugging Face folders.
 
-`make_llava15`, `make_llava16`, `make_mixtral`, `make_llama` and `make_mistral` write config, weights, tokenizer,
-chat template and processor files, so that the whole engine (and transformers) can open the folder. Weights are
-drawn so that logits have a standard deviation near 1: transformers' own initialisation is so small that it
-hides errors.
+`make_llava15`, `make_llava16`, `make_mixtral`, `make_llama` and `make_mistral` write config, weights,
+tokenizer, chat template and processor files, so that the whole engine (and transformers) can open the folder.
+Weights are drawn so that logits have a standard deviation near 1: transformers' own initialisation is so small
+that it hides errors.
 
-Layouts: "hub" (the names of the published LLaVA files), "memory" (names of transformers 4.52 and later),
-"v5" (what transformers 5 saves by default) and "v5-raw" (`save_original_format=False`; fused Mixtral experts).
+Layouts: "hub" (the names of the published LLaVA files), "memory" (names of transformers 4.52 and later), "v5"
+(what transformers 5 saves by default) and "v5-raw" (`save_original_format=False`; fused Mixtral experts).
 """
 
 from __future__ import annotations
@@ -16,51 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from chat_templates import INSTRUCT_TEMPLATE, LLAVA15_TEMPLATE, LLAVA16_TEMPLATE
 from safetensors.torch import load_file, save_file
 
 LAYOUTS = ("hub", "memory", "v5", "v5-raw")
 IMAGE_TOKEN, PAD_TOKEN, VOCAB = 300, 301, 320
 
-VISION: dict[str, Any] = dict(
-    model_type="clip_vision_model", hidden_size=32, intermediate_size=64, num_hidden_layers=3,
-    num_attention_heads=4, image_size=28, patch_size=14,
-)
-TEXT: dict[str, Any] = dict(
-    model_type="llama", hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=4, vocab_size=VOCAB, rms_norm_eps=1e-5, max_position_embeddings=512,
-    bos_token_id=1, eos_token_id=2,
-)
+VISION: dict[str, Any] = {
+    "model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "image_size": 28, "patch_size": 14,
+}
+TEXT: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": VOCAB, "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2,
+}
+MISTRAL: dict[str, Any] = {
+    "model_type": "mistral", "num_key_value_heads": 2, "rope_theta": 1e6, "sliding_window": None,
+}
+Section = dict[str, Any] | None
 PINPOINTS = [[1, 2], [2, 1], [2, 2], [3, 1], [1, 3]]  # canvases in tiles, (rows, columns)
-
-LLAVA15_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
-    "{# Render all images first #}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"
-    "{{ '<image>\n' }}{% endfor %}{# Render all text next #}{% if message['role'] != 'assistant' %}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
-    "{% endfor %}{% else %}{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
-    "{% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
-LLAVA16_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'system' %}"
-    "{{ '<<SYS>>\n' + message['content'][0]['text'] + '\n<</SYS>>\n\n' }}{% elif message['role'] == 'user' %}"
-    "{{ '[INST] ' }}{# Render all images first #}{% for content in message['content'] | "
-    "selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}{# Render all text next #}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] }}{% endfor %}"
-    "{{' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'][0]['text'] + '</s> '}}"
-    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
-)
-INSTRUCT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
-    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
-)
 
 
 def make_llava15(
-    folder: str | Path, *, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None, **over: Any
+    folder: str | Path, *, vision: Section = None, text: Section = None, **over: Any
 ) -> Path:
     """A LLaVA 1.5 checkpoint: CLIP tower, projector, Llama. `over` as in `write_checkpoint`."""
     from transformers import LlavaConfig, LlavaForConditionalGeneration
@@ -80,15 +59,15 @@ def make_llava15(
 
 
 def make_llava16(
-    folder: str | Path, *, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None, **over: Any
+    folder: str | Path, *, vision: Section = None, text: Section = None, **over: Any
 ) -> Path:
-    """A LLaVA 1.6 checkpoint: CLIP tower, projector, image_newline, Mistral (or `text=dict(model_type="llama")`)."""
+    """A LLaVA 1.6 checkpoint: CLIP tower, projector, newline, Mistral (Llama: `text={"model_type": "llama"}`)."""
     from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
 
     tower = {**VISION, **(vision or {})}
     side = tower["image_size"]
     pinpoints = [[rows * side, columns * side] for rows, columns in PINPOINTS]
-    words = {**TEXT, **_MISTRAL, **(text or {})}
+    words = {**TEXT, **MISTRAL, **(text or {})}
     config = LlavaNextConfig(
         vision_config=tower, text_config=words, image_token_index=IMAGE_TOKEN, image_grid_pinpoints=pinpoints,
         image_seq_length=(side // tower["patch_size"]) ** 2,
@@ -103,30 +82,28 @@ def make_llava16(
     return folder
 
 
-def make_llama(folder: str | Path, *, text: dict[str, Any] | None = None, **over: Any) -> Path:
+def make_llama(folder: str | Path, *, text: Section = None, **over: Any) -> Path:
     """A plain Llama (Vicuna) checkpoint."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    return write_checkpoint(folder, LlamaConfig(**_plain(text)), LlamaForCausalLM, chat=LLAVA15_TEMPLATE, **over)
+    config = LlamaConfig(**_plain(text))
+    return write_checkpoint(folder, config, LlamaForCausalLM, chat=LLAVA15_TEMPLATE, **over)
 
 
-def make_mistral(folder: str | Path, *, text: dict[str, Any] | None = None, **over: Any) -> Path:
+def make_mistral(folder: str | Path, *, text: Section = None, **over: Any) -> Path:
     """A plain Mistral checkpoint."""
     from transformers import MistralConfig, MistralForCausalLM
 
-    config = MistralConfig(**_plain({**_MISTRAL, **(text or {})}))
+    config = MistralConfig(**_plain({**MISTRAL, **(text or {})}))
     return write_checkpoint(folder, config, MistralForCausalLM, chat=INSTRUCT_TEMPLATE, **over)
 
 
-def make_mixtral(folder: str | Path, *, text: dict[str, Any] | None = None, **over: Any) -> Path:
+def make_mixtral(folder: str | Path, *, text: Section = None, **over: Any) -> Path:
     """A Mixtral checkpoint of 8 experts; layout "v5" has them one by one as on the hub, "v5-raw" fused."""
     from transformers import MixtralConfig, MixtralForCausalLM
 
     config = MixtralConfig(**_plain({"num_key_value_heads": 2, "sliding_window": None, **(text or {})}))
     return write_checkpoint(folder, config, MixtralForCausalLM, chat=INSTRUCT_TEMPLATE, **over)
-
-
-_MISTRAL: dict[str, Any] = dict(model_type="mistral", num_key_value_heads=2, rope_theta=1e6, sliding_window=None)
 
 
 def write_checkpoint(
@@ -151,7 +128,7 @@ def write_checkpoint(
 
 @torch.no_grad()
 def redraw(model: torch.nn.Module) -> None:
-    """Weights with standard deviation fan_in^-0.5, embeddings 1, norms 1 +- 0.1, biases and newline non-zero."""
+    """Weights of deviation fan_in^-0.5, embeddings 1, norms 1 +- 0.1, biases and newline non-zero."""
     for name, tensor in model.named_parameters():
         drawn = torch.randn(tensor.shape)
         if name.endswith("bias"):
@@ -168,7 +145,8 @@ def redraw(model: torch.nn.Module) -> None:
 _HUB = {"vision_tower.": "vision_tower.vision_model."}
 _MEMORY = {
     "language_model.lm_head.": "lm_head.", "language_model.model.": "model.language_model.",
-    "vision_tower.": "model.vision_tower.vision_model.", "multi_modal_projector.": "model.multi_modal_projector.",
+    "vision_tower.": "model.vision_tower.vision_model.",
+    "multi_modal_projector.": "model.multi_modal_projector.",
     "image_newline": "model.image_newline",
 }
 
@@ -196,8 +174,8 @@ def write_tokenizer(folder: Path, chat: str) -> None:
 
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
     pieces += list("etaoinshrdlcumwfgypbvkjxqz")
-    merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "a"), ("i", "n"), ("r", "e"), ("▁", "s"), ("o", "n"),
-              ("e", "d"), ("▁", "c"), ("o", "r"), ("▁", "r"), ("a", "t"), ("e", "s")]
+    merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "a"), ("i", "n"), ("r", "e"), ("▁", "s"),
+              ("o", "n"), ("e", "d"), ("▁", "c"), ("o", "r"), ("▁", "r"), ("a", "t"), ("e", "s")]
     pieces += [left + right for left, right in merges]
     vocab = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
@@ -213,14 +191,15 @@ def write_tokenizer(folder: Path, chat: str) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     _write(folder / "tokenizer_config.json", {
         "add_bos_token": True, "add_eos_token": False, "bos_token": "<s>", "eos_token": "</s>",
-        "unk_token": "<unk>", "pad_token": "<pad>", "padding_side": "left", "clean_up_tokenization_spaces": False,
+        "unk_token": "<unk>", "pad_token": "<pad>", "padding_side": "left",
+        "clean_up_tokenization_spaces": False,
         "tokenizer_class": "PreTrainedTokenizerFast", "chat_template": chat,
     })
     _write(folder / "chat_template.json", {"chat_template": chat})
 
 
 def edit_config(folder: str | Path, file: str = "config.json", **values: Any) -> None:
-    """Set (or with `...` remove) top-level keys of a JSON file of the folder; "a.b" reaches into a section."""
+    """Set (or with `...` remove) keys of a JSON file of the folder; "a.b" reaches into a section."""
     path = Path(folder) / file
     content = json.loads(path.read_text())
     for dotted, value in values.items():
@@ -235,7 +214,7 @@ def edit_config(folder: str | Path, file: str = "config.json", **values: Any) ->
     _write(path, content)
 
 
-def _plain(over: dict[str, Any] | None) -> dict[str, Any]:
+def _plain(over: Section) -> dict[str, Any]:
     return {key: value for key, value in {**TEXT, **(over or {})}.items() if key != "model_type"}
 
 
@@ -250,8 +229,8 @@ def _clip_steps(side: int) -> dict[str, Any]:
 
 def _processor(name: str, patch: int) -> dict[str, Any]:
     return {
-        "image_token": "<image>", "num_additional_image_tokens": 1, "patch_size": patch, "processor_class": name,
-        "vision_feature_select_strategy": "default",
+        "image_token": "<image>", "num_additional_image_tokens": 1, "patch_size": patch,
+        "processor_class": name, "vision_feature_select_strategy": "default",
     }
 
 
