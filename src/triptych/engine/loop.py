@@ -1,0 +1,237 @@
+"""The one loop that owns all device state: schedule, execute, commit, sample, emit.
+
+Everything here runs on the engine's thread. Other threads reach it through the mailbox only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .active import ActiveRequest
+from .errors import EngineStoppedError, TriptychError
+from .pixels import Intake
+from .plan import StepPlan
+from .runner import EncodeFailure, Runner, StepResult
+from .sampling import Sampler
+from .scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from .request import ImageSpan
+
+log = logging.getLogger("triptych.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    active: ActiveRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    pass
+
+
+Command = Submit | Abort | Close
+
+
+class Mailbox:
+    """Commands from other threads, taken between two steps."""
+
+    def __init__(self) -> None:
+        self._commands: deque[Command] = deque()
+        self._woken = False
+        self._changed = threading.Condition()
+
+    def put(self, command: Command) -> None:
+        with self._changed:
+            self._commands.append(command)
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Lets a waiting `take` return without a command: something else is ready."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def take(self, wait: bool) -> list[Command]:
+        """All commands so far; with `wait`, blocks until there is one or somebody wakes us."""
+        with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._commands or self._woken)
+            self._woken = False
+            commands = list(self._commands)
+            self._commands.clear()
+            return commands
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the engine started."""
+
+    steps: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    finished: int = 0
+    failed: int = 0
+    aborted: int = 0
+    busy_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class EngineLoop:
+    """Requests in, events out; one step at a time."""
+
+    runner: Runner
+    scheduler: Scheduler
+    sampler: Sampler
+    intake: Intake[ActiveRequest]
+    mailbox: Mailbox
+    active: dict[str, ActiveRequest] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+
+    def run(self) -> None:
+        """Returns when a `Close` command arrives; every unfinished request ends with EngineStoppedError."""
+        try:
+            while self._take_commands():
+                self._admit()
+                plan = self.scheduler.schedule()
+                if plan is not None:
+                    self._guarded_step(plan)
+        finally:
+            for request in list(self.active.values()):
+                self._fail(request, EngineStoppedError("the engine was closed while this request was under way"))
+
+    def _take_commands(self) -> bool:
+        for command in self.mailbox.take(wait=not self.scheduler.has_work):
+            if isinstance(command, Close):
+                return False
+            if isinstance(command, Abort):
+                self._abort(command.request_id)
+            else:
+                self._receive(command.active)
+        return True
+
+    def _receive(self, active: ActiveRequest) -> None:
+        self.active[active.request.request_id] = active
+        self.intake.push(active, self._spans_to_decode(active))
+
+    def _spans_to_decode(self, active: ActiveRequest) -> list[ImageSpan]:
+        """Images whose features are neither kept nor covered by a cached prefix of the prompt."""
+        embeddings = self.runner.embeddings
+        missing = {span.digest: span for span in active.request.prompt.spans if not embeddings.contains(span.digest)}
+        if not missing:
+            return []
+        cached = self.scheduler.cached_prefix(active.choices[0].sequence)
+        return [span for span in missing.values() if span.end > cached]
+
+    def _admit(self) -> None:
+        for active, error in self.intake.poll():
+            if error is not None:
+                self._fail(active, error)
+                continue
+            try:
+                self.scheduler.add([choice.sequence for choice in active.choices])
+            except TriptychError as refused:
+                self._fail(active, refused)
+
+    def _abort(self, request_id: str) -> None:
+        active = self.active.get(request_id)
+        if active is None:  # it ended before the abort arrived
+            return
+        self.counters.aborted += 1
+        active.abort_choices()
+        self._end(active)
+
+    def _guarded_step(self, plan: StepPlan) -> None:
+        """A step that fails ends the requests it computed, not the engine."""
+        started = time.perf_counter()
+        try:
+            self._step(plan)
+        except Exception as error:
+            log.exception("a step of %d tokens failed", len(plan))
+            for request_id in {row.sequence.request.request_id for row in plan.rows}:
+                if request_id in self.active:
+                    self._fail(self.active[request_id], error)
+            self.scheduler.cancel(plan)
+        self.counters.steps += 1
+        self.counters.busy_seconds += time.perf_counter() - started
+
+    def _step(self, plan: StepPlan) -> None:
+        for row in plan.rows:
+            self.active[row.sequence.request.request_id].mark_started()
+        failures = self.runner.encode(plan.encode) if plan.encode else []
+        if failures:
+            self._fail_images(failures)
+            self.scheduler.cancel(plan)
+            return
+        result = self.runner.forward(plan)
+        self.scheduler.commit(plan)
+        self._score_prompts(plan, result)
+        self._sample(result)
+
+    def _fail_images(self, failures: list[EncodeFailure]) -> None:
+        errors = {failure.span.digest: failure.error for failure in failures}
+        for active in list(self.active.values()):
+            for span in active.request.prompt.spans:
+                if span.digest in errors:
+                    self._fail(active, errors[span.digest])
+                    break
+
+    def _score_prompts(self, plan: StepPlan, result: StepResult) -> None:
+        """Log-probabilities of prompt tokens, for the requests that asked: each row predicts the tokens after it."""
+        for row in plan.rows:
+            sequence = row.sequence
+            top = sequence.params.prompt_logprobs
+            first = row.context - row.length
+            if top is None or sequence.index != 0 or first + 1 >= sequence.prompt_length:
+                continue
+            count = min(row.length, sequence.prompt_length - 1 - first)
+            targets = sequence.tokens[first + 1 : first + 1 + count]
+            hidden = result.hidden[row.start : row.start + count]
+            scores = self.sampler.score(self.runner.model.decoder.logits, hidden, targets, top)
+            self.active[sequence.request.request_id].add_prompt_logprobs(first, scores)
+
+    def _sample(self, result: StepResult) -> None:
+        if result.logits is None:
+            return
+        actives = [self.active[row.sequence.request.request_id] for row in result.sampled]
+        choices = [
+            active.choices[row.sequence.index] for active, row in zip(actives, result.sampled, strict=True)
+        ]
+        tokens = self.sampler.sample(result.logits, [choice.sampling_row() for choice in choices])
+        for active, choice, token in zip(actives, choices, tokens, strict=True):
+            delta = choice.accept(token)
+            if delta.finish_reason is None:
+                self.scheduler.append(choice.sequence, token.token_id)
+            else:
+                self.scheduler.finish(choice.sequence)
+            active.deliver(delta)
+            if active.done:
+                self._end(active)
+
+    def _fail(self, active: ActiveRequest, error: Exception) -> None:
+        self.counters.failed += 1
+        self._end(active, error)
+
+    def _end(self, active: ActiveRequest, error: Exception | None = None) -> None:
+        """Takes the request out of every queue, frees what it held, and tells its owner."""
+        request_id = active.request.request_id
+        del self.active[request_id]
+        self.intake.discard(request_id)
+        self.scheduler.abort(request_id)
+        usage = active.finish(error)
+        self.counters.finished += 1
+        self.counters.prompt_tokens += usage.prompt_tokens
+        self.counters.cached_tokens += usage.cached_tokens
+        self.counters.completion_tokens += usage.completion_tokens
