@@ -27,11 +27,10 @@ class ActiveChoice:
     generated: int = 0
     finish_reason: FinishReason | None = None
 
-    def sampling_row(self) -> SamplingRow:
-        """The state that decides the next token."""
+    def prepare(self) -> None:
+        """Makes `row` ready for the next token. Raises ConstraintError when no token can continue the text."""
         if self.matcher is not None:
             self.row.mask = self.matcher.mask()
-        return self.row
 
     def accept(self, sampled: Sampled) -> Delta:
         """Takes the sampled token into the text and says what may be told of it."""
@@ -66,6 +65,7 @@ class ActiveRequest:
     started: float | None = None
     first_token: float | None = None
     prompt_logprobs: list[TokenLogprob | None] = field(default_factory=list)
+    ended: bool = False
 
     @property
     def done(self) -> bool:
@@ -103,6 +103,7 @@ class ActiveRequest:
 
     def finish(self, error: Exception | None) -> Usage:
         """Tells the owner that it is over, with what was computed until now."""
+        self.ended = True
         usage = Usage(
             prompt_tokens=len(self.request.prompt.token_ids),
             cached_tokens=self.choices[0].sequence.cached,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence as Many
+from collections.abc import Callable
+from collections.abc import Sequence as Many
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -89,6 +90,9 @@ class Engine:
         self._grammars = GrammarCompiler(
             self.tokenizer.backend, self.model_config.text.vocab, self.model_config.eos_ids
         )
+        self._sampler = Sampler(
+            self.model_config.text.vocab, eos_ids=self.model_config.eos_ids, banned=self._never_sampled()
+        )
         self._mailbox = Mailbox()
         self._unfinished: set[str] = set()
         self._lock = threading.Lock()
@@ -143,6 +147,7 @@ class Engine:
             max_rows=self.config.max_rows,
             tile_budget=sizing.tile_budget,
             max_waiting=self.config.max_waiting,
+            max_context=sizing.max_context,
         )
         cache = KVCache(
             text.layers,
@@ -157,7 +162,7 @@ class Engine:
         return EngineLoop(
             runner=runner,
             scheduler=Scheduler(blocks, limits, embeddings),
-            sampler=Sampler(text.vocab, banned=self._never_sampled(), device=device),
+            sampler=self._sampler,
             intake=Intake(pixels, self._mailbox.wake),
             mailbox=self._mailbox,
         )
@@ -196,7 +201,7 @@ class Engine:
         """Puts the request into the queue; safe from any thread.
 
         A grammar is compiled here, on the caller's thread, so that the engine never waits for it. Raises
-        ContextOverflowError, ConstraintError, QueueFullError, EngineStoppedError.
+        ContextOverflowError, ParameterError, ConstraintError, QueueFullError, EngineStoppedError.
         """
         length = len(request.prompt.token_ids)
         if not length:
@@ -206,6 +211,7 @@ class Engine:
                 f"the prompt has {length} tokens, which leaves no room to answer in a context of "
                 f"{self.sizing.max_context} tokens"
             )
+        self._sampler.check(request.params)
         handle = RequestHandle(request, self.abort, self._unfinished.discard, on_event)
         active = ActiveRequest(request, handle, [self._choice(request, index) for index in range(request.params.n)])
         with self._lock:
@@ -226,13 +232,14 @@ class Engine:
         sequence = Sequence(request, index)
         seed = params.seed if params.seed is not None else secrets.randbits(63)
         stream = TextStream(
-            self.tokenizer.detokenizer(request.prompt.token_ids),
             params,
+            self.tokenizer.detokenizer(request.prompt.token_ids),
             eos_ids=self.model_config.eos_ids,
             room=self.sizing.max_context - sequence.prompt_length,
         )
-        matcher = self._grammars.matcher(params.constraint) if params.constraint is not None else None
-        return ActiveChoice(sequence, stream, SamplingRow(params, sequence.tokens, seed, index), matcher)
+        matcher = self._grammars.compile(params.constraint) if params.constraint is not None else None
+        row = SamplingRow(params, request.prompt.token_ids, seed, index)
+        return ActiveChoice(sequence, stream, row, matcher)
 
     def abort(self, request_id: str) -> None:
         """Stops a request between two steps; unknown or finished ones are left alone."""

@@ -12,12 +12,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .active import ActiveRequest
+from .active import ActiveChoice, ActiveRequest
 from .errors import EngineStoppedError, TriptychError
 from .pixels import Intake
 from .plan import StepPlan
 from .runner import EncodeFailure, Runner, StepResult
-from .sampling import Sampler
+from .sampling import Sampled, Sampler
 from .scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class EngineLoop:
         missing = {span.digest: span for span in active.request.prompt.spans if not embeddings.contains(span.digest)}
         if not missing:
             return []
-        cached = self.scheduler.cached_prefix(active.choices[0].sequence)
+        blocks = self.scheduler.blocks
+        cached = len(blocks.find_prefix(active.choices[0].sequence)) * blocks.block_size
         return [span for span in missing.values() if span.end > cached]
 
     def _admit(self) -> None:
@@ -150,6 +151,7 @@ class EngineLoop:
         if active is None:  # it ended before the abort arrived
             return
         self.counters.aborted += 1
+        self.scheduler.abort(request_id)
         active.abort_choices()
         self._end(active)
 
@@ -163,7 +165,7 @@ class EngineLoop:
             for request_id in {row.sequence.request.request_id for row in plan.rows}:
                 if request_id in self.active:
                     self._fail(self.active[request_id], error)
-            self.scheduler.cancel(plan)
+            self.scheduler.rollback(plan)
         self.counters.steps += 1
         self.counters.busy_seconds += time.perf_counter() - started
 
@@ -173,7 +175,7 @@ class EngineLoop:
         failures = self.runner.encode(plan.encode) if plan.encode else []
         if failures:
             self._fail_images(failures)
-            self.scheduler.cancel(plan)
+            self.scheduler.rollback(plan)
             return
         result = self.runner.forward(plan)
         self.scheduler.commit(plan)
@@ -205,20 +207,46 @@ class EngineLoop:
     def _sample(self, result: StepResult) -> None:
         if result.logits is None:
             return
-        actives = [self.active[row.sequence.request.request_id] for row in result.sampled]
-        choices = [
-            active.choices[row.sequence.index] for active, row in zip(actives, result.sampled, strict=True)
-        ]
-        tokens = self.sampler.sample(result.logits, [choice.sampling_row() for choice in choices])
-        for active, choice, token in zip(actives, choices, tokens, strict=True):
+        ready = self._ready_choices(result)
+        if not ready:
+            return
+        logits = result.logits
+        if len(ready) < len(result.sampled):
+            logits = logits[[number for number, _, _ in ready]]
+        tokens = self.sampler.sample(logits, [choice.row for _, _, choice in ready])
+        for (_, active, choice), token in zip(ready, tokens, strict=True):
+            if not active.ended:  # another choice of it may just have failed
+                self._emit(active, choice, token)
+
+    def _ready_choices(self, result: StepResult) -> list[tuple[int, ActiveRequest, ActiveChoice]]:
+        """(row of the logits, request, choice) of all that can be sampled; a dead end in a grammar ends its request."""
+        ready = []
+        for number, row in enumerate(result.sampled):
+            active = self.active.get(row.sequence.request.request_id)
+            if active is None:
+                continue
+            choice = active.choices[row.sequence.index]
+            try:
+                choice.prepare()
+            except TriptychError as error:
+                self._fail(active, error)
+                continue
+            ready.append((number, active, choice))
+        return [(number, active, choice) for number, active, choice in ready if not active.ended]
+
+    def _emit(self, active: ActiveRequest, choice: ActiveChoice, token: Sampled) -> None:
+        try:
             delta = choice.accept(token)
-            if delta.finish_reason is None:
-                self.scheduler.append(choice.sequence, token.token_id)
-            else:
-                self.scheduler.finish(choice.sequence)
-            active.deliver(delta)
-            if active.done:
-                self._end(active)
+        except TriptychError as error:
+            self._fail(active, error)
+            return
+        if delta.finish_reason is None:
+            self.scheduler.append(choice.sequence, token.token_id)
+        else:
+            self.scheduler.finish(choice.sequence)
+        active.deliver(delta)
+        if active.done:
+            self._end(active)
 
     def _fail(self, active: ActiveRequest, error: Exception) -> None:
         self.counters.failed += 1
@@ -229,7 +257,8 @@ class EngineLoop:
         request_id = active.request.request_id
         del self.active[request_id]
         self.intake.discard(request_id)
-        self.scheduler.abort(request_id)
+        if error is not None:
+            self.scheduler.abort(request_id)
         usage = active.finish(error)
         self.counters.finished += 1
         self.counters.prompt_tokens += usage.prompt_tokens

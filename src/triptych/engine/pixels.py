@@ -121,7 +121,8 @@ class Intake(Generic[T]):
     def poll(self) -> list[tuple[T, Exception | None]]:
         """Items whose pictures are all decoded, in order, each with the error of a picture that was not."""
         self._start()
-        done, decoding = [], []
+        done: list[_Arrival[T]] = []
+        decoding: list[_Arrival[T]] = []
         for arrival in self._started:
             ready = all(future.done() for future in arrival.futures)
             (done if ready else decoding).append(arrival)

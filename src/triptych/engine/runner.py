@@ -74,7 +74,8 @@ class Runner:
 
     def _encode_tiles(self, spans: list[ImageSpan], batches: list[Tensor]) -> None:
         llava, preprocessor = self.model.llava, self.preprocessor
-        assert llava is not None and preprocessor is not None
+        assert llava is not None
+        assert preprocessor is not None
         projected = llava.encode(torch.cat(batches).to(self.device))
         self.tiles_encoded += len(projected)
         for span, tiles in zip(spans, projected.split([len(batch) for batch in batches]), strict=True):

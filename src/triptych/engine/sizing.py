@@ -6,7 +6,7 @@ Nothing is loaded and nothing is tried: `triptych explain` prints the same decis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .config import BLOCK_SIZE, EngineConfig, Precision
 from .errors import MemoryBudgetError, ParameterError
@@ -26,6 +26,8 @@ BYTES_PER_WEIGHT: dict[Precision, float] = {
     "w8a8": 1.0,
     "int4": 0.5 + 4 / 64,  # a scale and a zero point of 16 bits for each group of 64
 }
+# A shorter context than this is no use to a picture and a conversation about it: "auto" shortens to it at most.
+USEFUL_CONTEXT = 4096
 # Bits per weight below which we go only when told to, in the order in which "auto" tries them.
 FALLBACKS: tuple[Precision, ...] = ("int8", "int4")
 
@@ -117,14 +119,15 @@ def resolve(config: EngineConfig, model: ModelConfig, machine: Machine) -> Sizin
     """Raises MemoryBudgetError saying what would fit, ParameterError for options the model cannot have."""
     decisions = [_device_decision(config, machine)]
     parameters = count_parameters(model)
-    precision = _choose_precision(config, model, machine, parameters, decisions)
+    longest = _longest_context(config, model)
+    item = 4 if model.dtype == "float32" else 2
+    least_kv = min(longest, USEFUL_CONTEXT) * _kv_token_bytes(model, item)
+    precision = _choose_precision(config, model, machine, parameters, least_kv, decisions)
     dtype = _compute_dtype(precision, model, machine)
-    context = _context(config, model, decisions)
-    item = 4 if dtype == "float32" else 2
-    token_bytes = 2 * model.text.layers * model.text.kv_heads * model.text.head_dim * item
+    token_bytes = _kv_token_bytes(model, 4 if dtype == "float32" else 2)
     weights = parameters.nbytes(precision)
     decisions.append(Decision("weights", _gb(weights), f"{parameters.total / 1e9:.2f} billion parameters used"))
-    blocks = _kv_blocks(config, machine, weights, token_bytes, context, decisions)
+    context, blocks = _divide_kv(config, machine, weights, token_bytes, longest, decisions)
     budget, chunk, tiles = _step_budgets(config, model, machine, parameters, context)
     decisions.append(
         Decision(
@@ -172,32 +175,40 @@ def _stored_precision(model: ModelConfig, machine: Machine) -> tuple[Precision, 
     return "fp32", "stored as bf16, which this CPU does not multiply at speed"
 
 
+def _kv_token_bytes(model: ModelConfig, item: int) -> int:
+    """Bytes of one token's keys and values in all layers, `item` bytes per number."""
+    return 2 * model.text.layers * model.text.kv_heads * model.text.head_dim * item
+
+
 def _choose_precision(
     config: EngineConfig,
     model: ModelConfig,
     machine: Machine,
     parameters: Parameters,
+    least_kv: int,
     decisions: list[Decision],
 ) -> Precision:
     room = machine.free_memory - OVERHEAD[machine.device]
+
+    def fits(candidate: Precision) -> bool:
+        return parameters.nbytes(candidate) + least_kv <= room
+
+    precision, reason = _stored_precision(model, machine)
     if config.precision not in ("auto", "stored"):
-        precision: Precision = config.precision
-        reason = "asked for"
-    else:
-        precision, reason = _stored_precision(model, machine)
-        if config.precision == "auto" and parameters.nbytes(precision) > room:
-            too_big = _gb(parameters.nbytes(precision))
-            for smaller in FALLBACKS:
-                if parameters.nbytes(smaller) <= room:
-                    reason = f"{precision} would need {too_big} of weights, {_gb(room)} is free"
-                    precision = smaller
-                    break
-    need = parameters.nbytes(precision)
-    if need > room:
-        fitting = [name for name in FALLBACKS if parameters.nbytes(name) <= room]
-        way_out = f"--precision {fitting[0]} would fit" if fitting else "no precision of it fits this machine"
+        precision, reason = cast(Precision, config.precision), "asked for"
+    elif config.precision == "auto" and not fits(precision):
+        too_big = _gb(parameters.nbytes(precision))
+        for smaller in FALLBACKS:
+            if fits(smaller):
+                reason = f"{precision} would need {too_big} of weights, {_gb(room)} is free"
+                precision = smaller
+                break
+    if not fits(precision):
+        fitting = [name for name in FALLBACKS if fits(name)]
+        way_out = f"precision {fitting[0]} would fit" if fitting else "no precision of it fits this machine"
         raise MemoryBudgetError(
-            f"{config.model_name} in {precision} needs {_gb(need)} for weights, {_gb(max(0, room))} is free; {way_out}"
+            f"{config.model_name} in {precision} needs {_gb(parameters.nbytes(precision))} for weights and "
+            f"{_gb(least_kv)} for one context, {_gb(max(0, room))} is free; {way_out}"
         )
     decisions.append(Decision("precision", precision, reason))
     return precision
@@ -213,46 +224,56 @@ def _compute_dtype(precision: Precision, model: ModelConfig, machine: Machine) -
     return "bfloat16" if machine.fast_bf16 else "float32"
 
 
-def _context(config: EngineConfig, model: ModelConfig, decisions: list[Decision]) -> int:
+def _longest_context(config: EngineConfig, model: ModelConfig) -> int:
     limit = model.text.max_positions
-    if config.max_context is None:
-        decisions.append(Decision("context", f"{limit} tokens", "what the model was made for"))
-        return limit
-    if config.max_context > limit:
+    if config.max_context is not None and config.max_context > limit:
         raise ParameterError(
             f"max_context {config.max_context} is beyond the model's own {limit} tokens", "max_context"
         )
-    decisions.append(Decision("context", f"{config.max_context} tokens", f"asked for; the model allows {limit}"))
-    return config.max_context
+    return config.max_context or limit
 
 
-def _kv_blocks(
+def _divide_kv(
     config: EngineConfig,
     machine: Machine,
     weights: int,
     token_bytes: int,
-    context: int,
+    longest: int,
     decisions: list[Decision],
-) -> int:
+) -> tuple[int, int]:
+    """(context in tokens, KV blocks): as many tokens as `max_rows` can use, at least one context."""
     room = machine.free_memory - OVERHEAD[machine.device] - weights
     block_bytes = BLOCK_SIZE * token_bytes
-    useful = config.max_rows * (-(-context // BLOCK_SIZE)) * block_bytes
+    useful = config.max_rows * (-(-longest // BLOCK_SIZE)) * block_bytes
     if config.kv_memory is not None:
         budget, reason = config.kv_memory, "asked for"
     elif machine.device == "cuda":
         budget, reason = min(int(room * 0.9), useful), f"of {_gb(room)} left after weights and scratch"
     else:
-        budget, reason = min(room // 2, 4 * GIB, useful), f"of {_gb(room)} left after weights; taken when used"
-    blocks = budget // block_bytes
-    if budget > room or blocks * BLOCK_SIZE < context:
-        fits = max(0, min(room, budget) // block_bytes * BLOCK_SIZE)
-        hint = f"--max-context {fits} would fit" if fits >= BLOCK_SIZE else "free some memory"
+        one = min(room * 9 // 10, min(longest, USEFUL_CONTEXT) * token_bytes + block_bytes)
+        budget = min(max(one, min(room // 2, 4 * GIB)), useful)
+        reason = f"of {_gb(room)} left after weights; memory is taken when used"
+    blocks = max(0, min(budget, room)) // block_bytes
+    fitting = blocks * BLOCK_SIZE
+    least = longest if config.max_context is not None else min(longest, USEFUL_CONTEXT)
+    if budget > room or min(fitting, longest) < least:
+        hint = f"max_context {fitting} would fit" if fitting else "free some memory"
         raise MemoryBudgetError(
-            f"one context of {context} tokens needs {_gb(context * token_bytes)} of KV cache, "
+            f"one context of {least} tokens needs {_gb(least * token_bytes)} of KV cache, "
             f"{_gb(max(0, min(room, budget)))} is free for it; {hint}"
         )
+    context = min(fitting, longest)
+    decisions.append(Decision("context", f"{context} tokens", _context_reason(config, context, longest)))
     decisions.append(Decision("kv cache", f"{_gb(budget)} = {blocks * BLOCK_SIZE} tokens", reason))
-    return blocks
+    return context, blocks
+
+
+def _context_reason(config: EngineConfig, context: int, longest: int) -> str:
+    if config.max_context is not None:
+        return "asked for"
+    if context < longest:
+        return f"what the KV cache holds; the model allows {longest} (a larger kv_memory gives more)"
+    return "what the model was made for"
 
 
 def _step_budgets(
