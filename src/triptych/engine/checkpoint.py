@@ -9,6 +9,7 @@ from typing import Any
 
 from .config_defaults import CLIP_LARGE, COMMON_TEXT_DEFAULTS, PINPOINTS, TEXT_DEFAULTS, VISION_DEFAULTS
 from .errors import CheckpointError, UnsupportedModelError
+from .shards import stored_dtype, stored_tensors
 
 SUPPORTED = ("llava", "llava_next", "llama", "mistral", "mixtral")
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -64,7 +65,7 @@ class ModelConfig:
 
     `grid_pinpoints` are the (height, width) canvases of anyres in pixels, empty for LLaVA 1.5.
     `feature_layer` indexes the tower's hidden states as transformers does (0 is the embedding, -1 behind the
-    last layer). `dtype` is what the weights are stored in, "" when the config does not say.
+    last layer). `dtype` is what the weights are stored in, "" when nothing says it.
     """
 
     architecture: str
@@ -98,10 +99,8 @@ class ModelConfig:
             raise CheckpointError(f"{folder}: no such folder; give a checkpoint folder or a hub id")
         config = cls.from_dict(_read_json(folder / "config.json"), str(folder))
         generation = folder / "generation_config.json"
-        if not generation.exists():
-            return config
-        eos = _token_ids(_read_json(generation).get("eos_token_id"))
-        return replace(config, eos_ids=eos or config.eos_ids)
+        eos = _token_ids(_read_json(generation).get("eos_token_id")) if generation.exists() else ()
+        return replace(config, eos_ids=eos or config.eos_ids, dtype=_stored_dtype(folder) or config.dtype)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any], source: str = "config.json") -> ModelConfig:
@@ -264,8 +263,16 @@ def _pinpoints(raw: Any, vision: VisionConfig, source: str) -> tuple[tuple[int, 
     side = vision.image_size
     bad = [point for point in points if min(point) < side or point[0] % side or point[1] % side]
     if bad:
-        raise CheckpointError(f"{source}: image_grid_pinpoints {bad[0]} is no multiple of the tile side {side}")
+        raise CheckpointError(f"{source}: image_grid_pinpoints {bad[0]} is no multiple of the tile, {side}")
     return points
+
+
+def _stored_dtype(folder: Path) -> str:
+    """What the files hold: config.json is wrong about it in some published checkpoints."""
+    try:
+        return stored_dtype(stored_tensors(folder))
+    except CheckpointError:  # no weights, or damaged ones: the loader says so
+        return ""
 
 
 def _token_ids(raw: Any) -> tuple[int, ...]:

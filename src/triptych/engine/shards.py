@@ -66,7 +66,7 @@ def shard_files(folder: Path) -> list[Path]:
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise CheckpointError(
-                f"{folder}: {len(missing)} of {len(names)} shards missing, first {missing[0]}; download it again"
+                f"{folder}: {len(missing)} of {len(names)} shards missing, first {missing[0]}; download again"
             )
         return [folder / name for name in names]
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):

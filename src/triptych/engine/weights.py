@@ -1,8 +1,8 @@
-"""Names and shapes of the tensors a model needs, whatever layout its checkpoint is written in. No tensors here.
+"""Names and shapes of the tensors a model needs, whatever layout its checkpoint is written in.
 
 Canonical names: `language_model.{embed_tokens.weight, layers.N..., norm.weight}`, `lm_head.weight`,
-`vision_tower.{embeddings..., pre_layrnorm..., encoder.layers.N...}`, `multi_modal_projector.linear_{1,2}...` and
-`image_newline`. Experts are `...mlp.experts.E.{w1,w2,w3}.weight` one by one, or fused in two tensors a layer.
+`vision_tower.{embeddings..., pre_layrnorm..., encoder.layers.N...}`, `multi_modal_projector.linear_{1,2}...`
+and `image_newline`. Experts are `...mlp.experts.E.{w1,w2,w3}.weight` one by one, or two fused tensors a layer.
 """
 
 from __future__ import annotations
