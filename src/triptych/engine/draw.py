@@ -108,7 +108,7 @@ def draw(weights: Tensor, numbers: Sequence[float]) -> Tensor:
     block = _first_above(edges, target)
     inside = blocks.gather(1, block[:, :, None].expand(-1, -1, BLOCK))[:, 0].double().cumsum(-1)
     rest = (target - edges.gather(1, block) + mass.gather(1, block)).clamp(min=0.0)
-    return (block * BLOCK + _first_above(inside, rest))[:, 0]
+    return (block * BLOCK + _first_above(inside, rest))[:, 0].clamp(max=vocab - 1)
 
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:

@@ -77,9 +77,11 @@ class GrammarCompiler:
     def __init__(
         self, tokenizer: Tokenizer | str, vocab_size: int, eos_ids: Collection[int], cache_size: int = 64
     ) -> None:
-        text = tokenizer if isinstance(tokenizer, str) else tokenizer.to_str()
-        self._tokenizer = LLTokenizer(text, n_vocab=vocab_size, eos_token=sorted(eos_ids))
-        self._drops_space = _drops_leading_space(Tokenizer.from_str(text))
+        if isinstance(tokenizer, str):
+            tokenizer = Tokenizer.from_str(tokenizer)
+        rows = max(vocab_size, tokenizer.get_vocab_size())
+        self._tokenizer = LLTokenizer(tokenizer.to_str(), n_vocab=rows, eos_token=sorted(eos_ids) or None)
+        self._drops_space = _drops_leading_space(tokenizer)
         self._vocab_size = vocab_size
         self._cache_size = cache_size
         self._cache: OrderedDict[tuple[str, str], LLMatcher] = OrderedDict()
