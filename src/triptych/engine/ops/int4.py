@@ -1,0 +1,140 @@
+"""Linear kernels for int4 weights in groups along K: w[n, k] = scale[g, n] * (q[n, k] - 8) + zero[g, n].
+
+int4-rows   {"weight": uint8 [N, K/2], "scale_zero": bf16 [K/group, N, 2]}. Any device. A row's first half is in
+            the low four bits, its second half in the high ones.
+int4-tiles  {"weight": uint8 [N, K/2] as torch packs it for this processor, "scale_zero": the same}. CPU.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .packed import Weights, row_blocks
+
+# torch's kernel reads all weights once per four rows; from here on, decoding them into a scratch is cheaper.
+MOST_TILE_ROWS = 16
+# Rows that torch interleaves in one tile, when it uses the widest vectors.
+TILE = 64
+# Ranges tried for each group, as a share of its full one: clipping the extremes can lower the squared error.
+SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
+
+
+def group_for(K: int) -> int | None:
+    """The group size for rows of K weights; None: int4 does not fit them. Narrow rows get finer groups."""
+    if K % 64 == 0 and K >= 1024:
+        return 64
+    return 32 if K % 32 == 0 else None
+
+
+def quantise(weight: Tensor, group: int, device: torch.device | str) -> Weights:
+    """Round `weight` [N, K] to `int4-rows`, choosing the range of each group with the least squared error."""
+    N, K = weight.shape
+    packed = torch.empty(N, K // 2, dtype=torch.uint8, device=device)
+    scale_zero = torch.empty(K // group, N, 2, dtype=torch.bfloat16, device=device)
+    for start, stop in row_blocks(N, K, 4):
+        block = weight[start:stop].to(device=device, dtype=torch.float32).view(stop - start, -1, group)
+        q, scale, zero = _fit(block)
+        flat = q.view(stop - start, K)
+        packed[start:stop] = flat[:, : K // 2] | (flat[:, K // 2 :] << 4)
+        scale_zero[:, start:stop, 0], scale_zero[:, start:stop, 1] = scale.t(), zero.t()
+    return Weights("int4-rows", N, K, {"weight": packed, "scale_zero": scale_zero})
+
+
+def _fit(block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(q uint8 [n, G, group], scale bf16 [n, G], zero bf16 [n, G]) for fp32 `block` [n, G, group]."""
+    low, high = block.aminmax(dim=2)
+    best = (torch.empty_like(block), torch.empty_like(low), torch.empty_like(low))
+    least = torch.full_like(low, torch.inf)
+    for shrink in SHRINK:
+        # Rounded to bf16 before use, so that the error is that of the numbers that are kept.
+        scale = ((high - low) * (shrink / 15)).clamp_min_(1e-30).bfloat16().float()
+        zero = (low * shrink + 8 * scale).bfloat16().float()
+        q = ((block - zero[..., None]) / scale[..., None]).round_().add_(8).clamp_(0, 15)
+        error = ((q - 8) * scale[..., None] + zero[..., None]).sub_(block).square_().sum(dim=2)
+        better = error < least
+        least = torch.where(better, error, least)
+        best = (
+            torch.where(better[..., None], q, best[0]),
+            torch.where(better, scale, best[1]),
+            torch.where(better, zero, best[2]),
+        )
+    return best[0].to(torch.uint8), best[1].bfloat16(), best[2].bfloat16()
+
+
+def unpack_rows(w: Weights, start: int, stop: int) -> Tensor:
+    """q uint8 [stop - start, K] of an `int4-rows` matrix."""
+    bytes_ = w.tensors["weight"][start:stop]
+    return torch.cat((bytes_ & 15, bytes_ >> 4), dim=1)
+
+
+def tile(weights: Weights) -> Weights:
+    """The `int4-rows` matrix as torch's CPU kernel wants it. N must be a multiple of 16."""
+    q = unpack_rows(weights, 0, weights.N).to(torch.int32)
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q, 1)
+    tensors = {"weight": packed, "scale_zero": weights.tensors["scale_zero"]}
+    return Weights("int4-tiles", weights.N, weights.K, tensors)
+
+
+def rows(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
+    """Plain torch: decode a block of rows into the compute type, multiply, go on."""
+    scale_zero = w.tensors["scale_zero"]
+    out = x.new_empty(x.shape[0], w.N)
+    for start, stop in row_blocks(w.N, w.K, x.element_size()):
+        q = unpack_rows(w, start, stop).to(x.dtype).view(stop - start, scale_zero.shape[0], -1)
+        scale = scale_zero[:, start:stop, 0].t().to(x.dtype)[..., None]
+        zero = scale_zero[:, start:stop, 1].t().to(x.dtype)[..., None]
+        torch.addcmul(zero, q.sub_(8), scale, out=q)
+        out[:, start:stop] = F.linear(x, q.view(stop - start, w.K))
+    return out if bias is None else out.add_(bias)
+
+
+def tiles_few(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
+    """torch's own kernel for few rows: weights are looked up in fp32 while they are multiplied."""
+    scale_zero = w.tensors["scale_zero"]
+    group = w.K // scale_zero.shape[0]
+    out = torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), w.tensors["weight"], group, scale_zero)
+    return _finish(out, bias, x.dtype)
+
+
+def tiles_many(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
+    """Decode blocks of tiles into a scratch [K, n] in bf16, multiply by oneDNN. N must be a multiple of 64."""
+    scale_zero = w.tensors["scale_zero"]
+    packed = w.tensors["weight"].view(w.N // TILE, w.K, TILE // 2)
+    narrow = x.bfloat16()
+    out = torch.empty(x.shape[0], w.N, dtype=torch.bfloat16)
+    for start, stop in row_blocks(w.N, w.K, 2, multiple=TILE):
+        q = _decode(packed[start // TILE : stop // TILE]).view(scale_zero.shape[0], -1, stop - start)
+        scale, zero = scale_zero[:, None, start:stop].unbind(-1)
+        torch.addcmul(zero, q.sub_(8), scale, out=q)
+        out[:, start:stop] = narrow @ q.view(w.K, stop - start)
+    return _finish(out, bias, x.dtype)
+
+
+def _decode(packed: Tensor) -> Tensor:
+    """q in bf16 [K, tiles * TILE] of `packed` uint8 [tiles, K, TILE / 2]."""
+    tiles, K, half = packed.shape
+    nibbles = torch.empty(2, tiles, K, half, dtype=torch.bfloat16)
+    nibbles[0] = packed & 15
+    nibbles[1] = packed >> 4
+    return nibbles.permute(2, 1, 0, 3).reshape(K, tiles * 2 * half)
+
+
+def _finish(out: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return (out if bias is None else out.add_(bias)).to(dtype)
+
+
+def tiles_work() -> bool:
+    """Whether torch's int4 kernel is there and packs the tiles that `tiles_many` decodes: tried on a small one."""
+    try:
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.randn(2 * TILE, 64, generator=generator)
+        held = quantise(weight, 32, "cpu")
+        tiled = tile(held)
+        q = _decode(tiled.tensors["weight"].view(2, 64, TILE // 2)).t()
+        x = torch.randn(1, 64, generator=generator)
+        near = torch.allclose(tiles_few(x, tiled, None), rows(x, held, None), atol=0.3, rtol=0.05)
+        return near and torch.equal(q, unpack_rows(held, 0, 2 * TILE).bfloat16())
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
