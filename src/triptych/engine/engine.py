@@ -131,8 +131,8 @@ class Engine:
             self.model_config,
             sizing.precision,
             device,
+            compute_dtype=getattr(torch, sizing.compute_dtype),
             progress=progress,
-            cache_dir=self.config.cache_dir,
         )
         embeddings = EmbeddingCache(self.config.image_memory)
         blocks = BlockManager(

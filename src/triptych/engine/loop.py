@@ -16,7 +16,7 @@ from .active import ActiveChoice, ActiveRequest
 from .errors import EngineStoppedError, TriptychError
 from .pixels import Intake
 from .plan import StepPlan
-from .runner import EncodeFailure, Runner, StepResult
+from .runner import EncodeFailure, Runner, StepResult, scored_tokens
 from .sampling import Sampled, Sampler
 from .scheduler import Scheduler
 
@@ -193,15 +193,15 @@ class EngineLoop:
     def _score_prompts(self, plan: StepPlan, result: StepResult) -> None:
         """Log-probabilities of prompt tokens, for the requests that asked: each row predicts the tokens after it."""
         for row in plan.rows:
-            sequence = row.sequence
-            top = sequence.params.prompt_logprobs
-            first = row.context - row.length
-            if top is None or sequence.index != 0 or first + 1 >= sequence.prompt_length:
+            count = scored_tokens(row)
+            if not count:
                 continue
-            count = min(row.length, sequence.prompt_length - 1 - first)
+            assert result.hidden is not None
+            sequence, first = row.sequence, row.context - row.length
             targets = sequence.tokens[first + 1 : first + 1 + count]
             hidden = result.hidden[row.start : row.start + count]
-            scores = self.sampler.score(self.runner.model.decoder.logits, hidden, targets, top)
+            head, top = self.runner.model.decoder.logits, sequence.params.prompt_logprobs or 0
+            scores = self.sampler.score(head, hidden, targets, top)
             self.active[sequence.request.request_id].add_prompt_logprobs(first, scores)
 
     def _sample(self, result: StepResult) -> None:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class StepResult:
-    """`logits` [R, V] fp32 of the rows with `sample`, in the order of `sampled`.
+    """`logits` [R, V] fp32 of the rows with `sample`, in the order of `sampled`; None when there are none.
 
-    `hidden` [T, H] are the final hidden states of all tokens, for prompt log-probabilities.
+    `hidden` [T, H] are the final hidden states of all tokens when the plan has prompts to score, else None.
     """
 
     sampled: list[Row]
     logits: Tensor | None
-    hidden: Tensor
+    hidden: Tensor | None
 
 
 @dataclass(slots=True)
@@ -95,10 +95,19 @@ class Runner:
             features = self.embeddings.get(paste.span.digest)[paste.source : paste.source + paste.length]
             hidden[paste.destination : paste.destination + paste.length] = features
         attention = AttentionPlan.build(plan, self.device, BLOCK_SIZE)
-        hidden = decoder.forward(hidden, positions, self.cache, attention)
         sampled = [row for row in plan.rows if row.sample]
-        logits = None
-        if sampled:
-            last = torch.tensor([row.start + row.length - 1 for row in sampled], device=self.device)
-            logits = decoder.logits(hidden[last])
-        return StepResult(sampled, logits, hidden)
+        last = torch.tensor([row.start + row.length - 1 for row in sampled or plan.rows[:1]], device=self.device)
+        if any(scored_tokens(row) for row in plan.rows):
+            every = decoder.forward(hidden, positions, self.cache, attention)
+            return StepResult(sampled, decoder.logits(every[last]) if sampled else None, every)
+        kept = decoder.forward(hidden, positions, self.cache, attention, keep=last)
+        return StepResult(sampled, decoder.logits(kept) if sampled else None, None)
+
+
+def scored_tokens(row: Row) -> int:
+    """How many prompt tokens this row predicts for a request that asked for prompt log-probabilities."""
+    sequence = row.sequence
+    if sequence.params.prompt_logprobs is None or sequence.index != 0:
+        return 0
+    first = row.context - row.length
+    return max(0, min(row.length, sequence.prompt_length - 1 - first))
