@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from small_tokenizer import EOS, small_tokenizer
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 import triptych
 from triptych.engine.errors import ConstraintError
@@ -216,6 +216,19 @@ def test_a_token_the_grammar_does_not_allow_is_an_error(compiler: GrammarCompile
     matcher = compiler.matcher(Constraint("choice", ["red"]))
     with pytest.raises(ConstraintError, match="breaks the output constraint"):
         matcher.accept(TOKENIZER.token_to_id("b"))
+
+
+def test_a_space_in_front_passes_only_where_nobody_sees_it(compiler: GrammarCompiler) -> None:
+    for kind, value, text in (("choice", ["a", "b"], "b"), ("regex", "a+", "aa"), ("json_object", None, "{}")):
+        constraint = Constraint(kind, value)
+        assert accepts(compiler.matcher(constraint), " " + text)
+        assert accepts(compiler.matcher(constraint), text)
+        assert accepts(compiler.matcher(constraint, continues=True), text)
+        assert not accepts(compiler.matcher(constraint, continues=True), " " + text)
+    plain = small_tokenizer()
+    plain.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    keeps_space = GrammarCompiler(plain, VOCAB, [EOS])
+    assert not accepts(keeps_space.matcher(Constraint("choice", ["a", "b"])), " b")
 
 
 def test_matchers_of_one_grammar_are_independent(compiler: GrammarCompiler) -> None:

@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from triptych.engine.draw import draw, filter_weights, uniform
+from triptych.engine.draw import (
+    CANDIDATES,
+    draw,
+    filter_weights,
+    threshold_by_buckets,
+    threshold_by_sorting,
+    uniform,
+)
 from triptych.engine.errors import ParameterError
 from triptych.engine.request import SamplingParams, TokenLogprob
 from triptych.engine.sampling import SCORE_ROWS, Sampler, SamplingRow, check_token_ids
@@ -133,7 +140,19 @@ def test_top_p_reads_on_until_it_has_enough_candidates() -> None:
     flat[:, 0] = 1.0
     flat += torch.arange(3000) * -1e-5  # no ties
     kept = (filter_weights(flat, [SamplingParams(temperature=1.0, top_p=p) for p in (0.001, 0.1, 0.9)]) > 0).sum(-1)
-    assert kept[0] < 64 < kept[1] < 512 < kept[2] < 3000
+    assert kept[0] < CANDIDATES < kept[1] < kept[2] < 3000
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 0.3, 2.0, 30.0])
+def test_thresholds_by_buckets_equal_those_by_sorting(scale: float) -> None:
+    weights = logits_of(40, 2500, seed=1, scale=scale).sub(scale * 3).clamp(max=0.0).exp()
+    weights[::3, 100:] = 0.0
+    parts = torch.tensor([uniform(0, 0, row) for row in range(40)], dtype=torch.float64)
+    needed = weights.sum(-1, dtype=torch.float64) * parts
+    assert torch.equal(threshold_by_buckets(weights, needed), threshold_by_sorting(weights, needed))
+    whole = weights.sum(-1, dtype=torch.float64)
+    for threshold in (threshold_by_buckets, threshold_by_sorting):
+        assert (threshold(weights, whole * 1.001) <= weights.amin(-1, keepdim=True)).all()
 
 
 def test_ties_with_the_last_kept_token_are_kept() -> None:

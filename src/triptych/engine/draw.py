@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .request import SamplingParams
 
-# Top-p looks at this many of the most probable tokens first and at more only in rows that need more.
-CANDIDATES = (64, 512)
+# Top-p looks at this many of the most probable tokens first and at all only in rows that need more.
+CANDIDATES = 64
 BLOCK = 128
 
 
@@ -57,7 +57,7 @@ def _min_p_threshold(best: Tensor, temperature: Tensor, params: Sequence[Samplin
 
 def _top_k_threshold(logits: Tensor, top_k: list[int], threshold: Tensor | None) -> Tensor:
     """The higher of `threshold` and the k-th highest logit of each row; k = 0 is off."""
-    ordered = _highest(logits, max(top_k))
+    ordered = logits.topk(max(top_k), dim=-1).values
     last = torch.tensor([max(k, 1) - 1 for k in top_k], device=logits.device)[:, None]
     off = torch.tensor([k == 0 for k in top_k], device=logits.device)[:, None]
     kth = ordered.gather(1, last).masked_fill(off, -torch.inf)
@@ -73,21 +73,44 @@ def _top_p_threshold(weights: Tensor, top_p: list[float]) -> Tensor:
     threshold = torch.zeros((len(top_p), 1), device=device)
     needed = weights.sum(-1, dtype=torch.float64) * torch.tensor(top_p, dtype=torch.float64, device=device)
     rows = torch.tensor([row for row, p in enumerate(top_p) if p < 1.0], device=device)
-    for width in (*(width for width in CANDIDATES if width < vocab), vocab):
-        ordered = _highest(weights if len(rows) == len(weights) else weights[rows], width)
-        count = torch.searchsorted(ordered.cumsum(-1, dtype=torch.float64), needed[rows, None])
-        threshold[rows] = ordered.gather(1, count.clamp(max=width - 1))
-        rows = rows[count[:, 0] >= width]
-        if not len(rows):
-            break
+    if vocab > CANDIDATES:
+        part = weights if len(rows) == len(weights) else weights[rows]
+        best = part.topk(CANDIDATES, dim=-1).values
+        threshold[rows], reached = _weight_at(best, needed[rows])
+        rows = rows[~reached]
+    if len(rows):
+        exact = threshold_by_buckets if device.type == "cpu" else threshold_by_sorting
+        threshold[rows] = exact(weights[rows], needed[rows])
     return threshold
 
 
-def _highest(values: Tensor, count: int) -> Tensor:
-    """The `count` highest of each row, descending. Long selections on the CPU sort faster in numpy."""
-    if values.device.type == "cpu" and count > max(CANDIDATES):
-        return torch.from_numpy(np.sort(values.numpy(), axis=-1)[:, ::-1][:, :count].copy())
-    return values.topk(count, dim=-1).values
+def _weight_at(ordered: Tensor, needed: Tensor) -> tuple[Tensor, Tensor]:
+    """In rows of descending weights [R, C]: the one that completes `needed` [R], and whether there is one."""
+    count = torch.searchsorted(ordered.cumsum(-1, dtype=torch.float64), needed[:, None])
+    last = ordered.shape[-1] - 1
+    return ordered.gather(1, count.clamp(max=last)), count[:, 0] <= last
+
+
+def threshold_by_sorting(weights: Tensor, needed: Tensor) -> Tensor:
+    """The weight [R, 1] that completes `needed` [R] when the highest weights of [R, V] are added up first."""
+    return _weight_at(weights.sort(dim=-1, descending=True).values, needed)[0]
+
+
+def threshold_by_buckets(weights: Tensor, needed: Tensor) -> Tensor:
+    """The same, faster on the CPU: only the weights near the threshold are sorted.
+
+    The upper half of a float32's bits orders non-negative numbers into buckets.
+    """
+    found = []
+    for row, goal in zip(weights.numpy(), needed.tolist(), strict=True):
+        keys = row.view(np.uint32) >> 16
+        mass = np.bincount(keys, weights=row)[::-1].cumsum()
+        place = min(int(np.searchsorted(mass, goal)), len(mass) - 1)
+        near = np.sort(row[keys == len(mass) - 1 - place])[::-1]
+        above = mass[place - 1] if place else 0.0
+        count = np.searchsorted(near.cumsum(dtype=np.float64) + above, goal)
+        found.append(near[min(int(count), len(near) - 1)] if len(near) else 0.0)
+    return torch.tensor(np.array(found, dtype=np.float32), device=weights.device)[:, None]
 
 
 def draw(weights: Tensor, numbers: Sequence[float]) -> Tensor:

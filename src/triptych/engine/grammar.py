@@ -84,34 +84,37 @@ class GrammarCompiler:
         self._drops_space = _drops_leading_space(tokenizer)
         self._vocab_size = vocab_size
         self._cache_size = cache_size
-        self._cache: OrderedDict[tuple[str, str], LLMatcher] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str, bool], LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
-    def matcher(self, constraint: Constraint) -> Matcher:
-        """A matcher at the beginning of its text.
+    def matcher(self, constraint: Constraint, *, continues: bool = False) -> Matcher:
+        """A matcher at the beginning of its text, which `continues` other text or stands alone.
 
-        Raises ConstraintError saying what is wrong with the schema, pattern or list.
+        Models whose tokenizer drops the space a text begins with may begin with one that nobody will see; it
+        would be seen in a text that continues another. Raises ConstraintError saying what is wrong with the
+        schema, pattern or list.
         """
-        key = (constraint.kind, _canonical(constraint))
+        spaced = self._drops_space and not continues
+        key = (constraint.kind, _canonical(constraint), spaced)
         with self._lock:
             matcher = self._cache.get(key)
             if matcher is not None:
                 self._cache.move_to_end(key)
         if matcher is None:
-            matcher = self._build(constraint)
+            matcher = self._build(constraint, spaced)
             with self._lock:
                 self._cache[key] = matcher
                 while len(self._cache) > self._cache_size:
                     self._cache.popitem(last=False)
         return Matcher(matcher.deep_copy(), self._vocab_size)
 
-    def _build(self, constraint: Constraint) -> LLMatcher:
+    def _build(self, constraint: Constraint, leading_space: bool) -> LLMatcher:
         name = _NAMES[constraint.kind]
         plain, spaced = _GRAMMARS[constraint.kind](constraint.value)
         problem = LLMatcher.validate_grammar(plain, self._tokenizer, limits=_limits())
         if problem and not problem.startswith("WARNING"):
             raise _invalid(f"{name} cannot be used: {_one_line(problem)}")
-        for grammar in (spaced, plain) if self._drops_space else (plain,):
+        for grammar in (spaced, plain) if leading_space else (plain,):
             matcher = self._start(grammar)
             if matcher is not None:
                 return matcher
@@ -196,8 +199,7 @@ def _canonical(constraint: Constraint) -> str:
 def _drops_leading_space(tokenizer: Tokenizer) -> bool:
     """Whether decoding drops the space a text begins with, as sentencepiece-style tokenizers do.
 
-    For those a model begins its answer with a piece like "▁yes", so a grammar has to let one space pass
-    that nobody will see.
+    A model then begins its answer with a piece like "▁yes".
     """
     pieces = tokenizer.get_vocab()
     for piece, token in pieces.items():
