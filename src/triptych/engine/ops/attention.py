@@ -1,68 +1,23 @@
-"""Causal attention of a step's rows over a paged cache."""
+"""Causal attention of a step's rows over a paged cache.
+
+How a row is computed depends on what it is: a fresh prompt attends to itself and never reads the cache; a chunk
+after a prefix and a single long row read their context where it lies; many short rows are gathered into a batch.
+`attention_slow` is the one general way, in plain torch; tests compare the others with it.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..plan import StepPlan
+from .attention_plan import AttentionPlan, DecodeGroup, DecodeRow, FreshRows, PrefixedRow
+from .kv import KVCache
 
+__all__ = ["AttentionPlan", "KVCache", "attention", "attention_slow"]
 
-class KVCache:
-    """Keys and values of all layers: `keys[layer]` and `values[layer]` are [slots, kv_heads, D].
-
-    A slot is `block * block_size + offset`; nothing here knows which sequence a slot belongs to.
-    """
-
-    def __init__(
-        self,
-        layers: int,
-        slots: int,
-        kv_heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        shape = (slots, kv_heads, head_dim)
-        self.slots = slots
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlan:
-    """One row of a step: tokens [start, start + length) of T, attending to the cache slots `context_slots`."""
-
-    start: int
-    length: int
-    context: int
-    context_slots: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionPlan:
-    """What all layers of one step need to know about its rows, computed once."""
-
-    slots: Tensor
-    rows: tuple[RowPlan, ...]
-
-    @staticmethod
-    def build(plan: StepPlan, device: torch.device | str, block_size: int) -> AttentionPlan:
-        offsets = torch.arange(block_size)
-        rows = []
-        for row in plan.rows:
-            used = -(-row.context // block_size)
-            table = torch.tensor(row.sequence.block_table[:used], dtype=torch.int64)
-            slots = (table[:, None] * block_size + offsets).reshape(-1)[: row.context]
-            rows.append(RowPlan(row.start, row.length, row.context, slots.to(device)))
-        return AttentionPlan(torch.tensor(plan.slots, dtype=torch.int64, device=device), tuple(rows))
+# A chunk of at most this many tokens is computed per group of query heads, as single tokens are.
+SHORT_CHUNK = 16
 
 
 def attention(
@@ -75,26 +30,108 @@ def attention(
     *,
     window: int | None = None,
 ) -> Tensor:
-    """Store `k`, `v` [T, Hkv, D] in their slots, then attend `q` [T, Hq, D] causally, row by row, over its context.
+    """Store `k`, `v` [T, Hkv, D] in their slots, then attend `q` [T, Hq, D] causally over each row's context.
 
-    `window` limits each token to itself and the `window - 1` tokens before it. Returns [T, Hq, D].
+    Query head h uses key head h // (Hq // Hkv). `window` limits each token to itself and the `window - 1`
+    tokens before it. Returns [T, Hq, D].
     """
+    if window is not None and attn.longest > window:
+        return attention_slow(q, k, v, cache_k, cache_v, attn, window=window)
+    _store(k, cache_k, attn)
+    _store(v, cache_v, attn)
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    for fresh in attn.fresh:
+        _fresh(q, k, v, fresh, out)
+    for prefixed in attn.prefixed:
+        _prefixed(q, cache_k, cache_v, prefixed, out)
+    for row in attn.decode:
+        _decode(q, cache_k, cache_v, row, out)
+    for group in attn.groups:
+        _decode_group(q, cache_k, cache_v, group, attn.block_size, out)
+    return out
+
+
+def attention_slow(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cache_k: Tensor,
+    cache_v: Tensor,
+    attn: AttentionPlan,
+    *,
+    window: int | None = None,
+) -> Tensor:
+    """The same, one row at a time, by the formula, in fp32."""
     cache_k[attn.slots] = k
     cache_v[attn.slots] = v
-    out = torch.empty_like(q)
-    for row in attn.rows:
-        span = slice(row.start, row.start + row.length)
-        keys, values = cache_k[row.context_slots], cache_v[row.context_slots]
-        last = torch.arange(row.context - row.length, row.context, device=q.device)[:, None]
-        position = torch.arange(row.context, device=q.device)[None, :]
-        mask = position <= last
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    share = q.shape[1] // k.shape[1]
+    for start, length, context in attn.rows:
+        keys = cache_k[context.slots].float().repeat_interleave(share, dim=1)
+        values = cache_v[context.slots].float().repeat_interleave(share, dim=1)
+        scores = torch.einsum("thd,chd->htc", q[start : start + length].float(), keys) * q.shape[-1] ** -0.5
+        position = torch.arange(len(context.slots), device=q.device)
+        query = position[len(position) - length :, None]
+        hidden = position > query
         if window is not None:
-            mask &= position > last - window
-        out[span] = F.scaled_dot_product_attention(
-            q[span].transpose(0, 1),
-            keys.transpose(0, 1),
-            values.transpose(0, 1),
-            attn_mask=mask,
-            enable_gqa=q.shape[1] != k.shape[1],
-        ).transpose(0, 1)
+            hidden |= position <= query - window
+        weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        out[start : start + length] = torch.einsum("htc,chd->thd", weights, values).to(q.dtype)
     return out
+
+
+def _store(new: Tensor, cache: Tensor, attn: AttentionPlan) -> None:
+    if attn.first_slot is not None:
+        cache[attn.first_slot : attn.first_slot + len(new)] = new
+    else:
+        cache.index_copy_(0, attn.slots, new)
+
+
+def _fresh(q: Tensor, k: Tensor, v: Tensor, rows: FreshRows, out: Tensor) -> None:
+    """The published models' own operation, on what was just computed."""
+    stop = rows.start + rows.count * rows.length
+    # [T, heads, D] -> [rows, heads, length, D]
+    q, k, v = (x[rows.start : stop].unflatten(0, (rows.count, rows.length)).transpose(1, 2) for x in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+    out[rows.start : stop] = mixed.transpose(1, 2).flatten(0, 1)
+
+
+def _prefixed(q: Tensor, cache_k: Tensor, cache_v: Tensor, row: PrefixedRow, out: Tensor) -> None:
+    keys, values = row.context.read(cache_k), row.context.read(cache_v)
+    span = slice(row.start, row.start + row.length)
+    heads, kv_heads = q.shape[1], keys.shape[1]
+    share = heads // kv_heads if row.length <= SHORT_CHUNK else 1
+    # [length, heads, D] -> [heads / share, share * length, D]: heads that share keys become more queries
+    query = q[span].unflatten(1, (heads // share, share)).permute(1, 2, 0, 3).flatten(1, 2)
+    mask = row.mask.repeat(share, 1) if share > 1 else row.mask
+    mixed = F.scaled_dot_product_attention(
+        query[None],
+        keys.transpose(0, 1)[None],
+        values.transpose(0, 1)[None],
+        attn_mask=mask,
+        enable_gqa=query.shape[0] != kv_heads,
+    )[0]
+    mixed = mixed.unflatten(1, (share, row.length)).permute(2, 0, 1, 3)
+    out[span] = mixed.reshape(row.length, heads, -1)
+
+
+def _decode(q: Tensor, cache_k: Tensor, cache_v: Tensor, row: DecodeRow, out: Tensor) -> None:
+    """Query heads that share a key head become its queries, so that each key and value is read once."""
+    keys, values = row.context.read(cache_k), row.context.read(cache_v)
+    query = q[row.start].unflatten(0, (keys.shape[1], -1))
+    mixed = F.scaled_dot_product_attention(query[None], keys.transpose(0, 1)[None], values.transpose(0, 1)[None])
+    out[row.start] = mixed[0].flatten(0, 1)
+
+
+def _decode_group(
+    q: Tensor, cache_k: Tensor, cache_v: Tensor, group: DecodeGroup, block_size: int, out: Tensor
+) -> None:
+    R, kv_heads = len(group.starts), cache_k.shape[1]
+    query = q.index_select(0, group.starts).unflatten(1, (kv_heads, -1))
+    keys, values = (
+        # [slots, Hkv, D] -> [R, Hkv, context, D], whole blocks at a time
+        cache.unflatten(0, (-1, block_size)).index_select(0, group.blocks).view(R, -1, *cache.shape[1:]).transpose(1, 2)
+        for cache in (cache_k, cache_v)
+    )
+    mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=group.mask)
+    out.index_copy_(0, group.starts, mixed.flatten(1, 2))

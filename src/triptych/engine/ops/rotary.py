@@ -13,9 +13,7 @@ class RotaryTable:
     the numbers are those of the published models: angles, cos and sin in fp32, then cast.
     """
 
-    def __init__(
-        self, theta: float, head_dim: int, max_positions: int, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, theta: float, head_dim: int, max_positions: int, device: torch.device | str = "cpu") -> None:
         self.max_positions = max_positions
         steps = torch.arange(0, head_dim, 2, dtype=torch.int64, device=device).float()
         self._inverse_frequency = 1.0 / (theta ** (steps / head_dim))
