@@ -88,15 +88,15 @@ def test_masks_let_exactly_the_right_texts_pass(
     compiler: GrammarCompiler, constraint: Constraint, good: list[str], bad: list[str]
 ) -> None:
     for text in good:
-        assert accepts(compiler.matcher(constraint), text), text
+        assert accepts(compiler.compile(constraint), text), text
     for text in bad:
-        assert not accepts(compiler.matcher(constraint), text), text
+        assert not accepts(compiler.compile(constraint), text), text
 
 
 def test_random_walks_give_valid_json(compiler: GrammarCompiler) -> None:
     ended = 0
     for seed in range(60):
-        text = random_text(compiler.matcher(Constraint("json_schema", PERSON)), seed)
+        text = random_text(compiler.compile(Constraint("json_schema", PERSON)), seed)
         if text is not None:
             ended += 1
             person = json.loads(text)
@@ -109,16 +109,16 @@ def test_random_walks_give_valid_json(compiler: GrammarCompiler) -> None:
 
 def test_random_walks_match_their_pattern_and_choices(compiler: GrammarCompiler) -> None:
     pattern = r"(yes|no), [a-f]{1,4}é?"
-    texts = {random_text(compiler.matcher(Constraint("regex", pattern)), seed) for seed in range(40)}
+    texts = {random_text(compiler.compile(Constraint("regex", pattern)), seed) for seed in range(40)}
     assert len(texts) > 10
     assert all(text and re.fullmatch(pattern, text) for text in texts)
     choices = ["yes", "no", "the red one"]
-    texts = {random_text(compiler.matcher(Constraint("choice", choices)), seed) for seed in range(40)}
+    texts = {random_text(compiler.compile(Constraint("choice", choices)), seed) for seed in range(40)}
     assert texts == set(choices)
 
 
 def test_whitespace_is_bounded(compiler: GrammarCompiler) -> None:
-    matcher = compiler.matcher(Constraint("json_object"))
+    matcher = compiler.compile(Constraint("json_object"))
     space = TOKENIZER.token_to_id("\u2581")
     matcher.accept(TOKENIZER.token_to_id("{"))
     for _ in range(30):
@@ -131,7 +131,7 @@ def test_whitespace_is_bounded(compiler: GrammarCompiler) -> None:
 
 
 def test_only_real_text_tokens_are_allowed_and_eos_only_at_the_end(compiler: GrammarCompiler) -> None:
-    matcher = compiler.matcher(Constraint("regex", r"[\s\S]{2,}"))
+    matcher = compiler.compile(Constraint("regex", r"[\s\S]{2,}"))
     never = [0, 1, TOKENIZER.token_to_id("<image>"), TOKENIZER.token_to_id("<pad>"), *range(PIECES, VOCAB)]
     mask = matcher.mask()
     assert mask.shape == (VOCAB,)
@@ -149,7 +149,7 @@ def test_only_real_text_tokens_are_allowed_and_eos_only_at_the_end(compiler: Gra
 
 
 def test_characters_without_a_piece_are_spelled_in_bytes(compiler: GrammarCompiler) -> None:
-    matcher = compiler.matcher(Constraint("choice", ["ü", "ö"]))
+    matcher = compiler.compile(Constraint("choice", ["ü", "ö"]))
     vocab = TOKENIZER.get_vocab()
     first, second = vocab["<0xC3>"], vocab["<0xBC>"]
     assert matcher.mask()[first]
@@ -162,7 +162,7 @@ def test_characters_without_a_piece_are_spelled_in_bytes(compiler: GrammarCompil
 
 def test_all_eos_ids_end_a_text() -> None:
     other = TOKENIZER.token_to_id("<pad>")
-    matcher = GrammarCompiler(TOKENIZER.to_str(), VOCAB, [EOS, other]).matcher(Constraint("regex", "a*"))
+    matcher = GrammarCompiler(TOKENIZER.to_str(), VOCAB, [EOS, other]).compile(Constraint("regex", "a*"))
     assert matcher.mask()[[EOS, other]].all()
     matcher.accept(other)
     assert matcher.finished
@@ -170,7 +170,7 @@ def test_all_eos_ids_end_a_text() -> None:
 
 def test_a_head_with_fewer_rows_than_the_tokenizer_has_pieces() -> None:
     rows = PIECES - 1
-    matcher = GrammarCompiler(TOKENIZER, rows, [EOS]).matcher(Constraint("json_object"))
+    matcher = GrammarCompiler(TOKENIZER, rows, [EOS]).compile(Constraint("json_object"))
     assert matcher.mask().shape == (rows,)
 
 
@@ -206,14 +206,14 @@ def test_errors_are_one_line_and_name_what_is_wrong(
     compiler: GrammarCompiler, kind: Any, value: Any, says: str
 ) -> None:
     with pytest.raises(ConstraintError, match=says) as caught:
-        compiler.matcher(Constraint(kind, value))
+        compiler.compile(Constraint(kind, value))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
     assert caught.value.name == "constraint"
 
 
 def test_a_token_the_grammar_does_not_allow_is_an_error(compiler: GrammarCompiler) -> None:
-    matcher = compiler.matcher(Constraint("choice", ["red"]))
+    matcher = compiler.compile(Constraint("choice", ["red"]))
     with pytest.raises(ConstraintError, match="breaks the output constraint"):
         matcher.accept(TOKENIZER.token_to_id("b"))
 
@@ -221,18 +221,18 @@ def test_a_token_the_grammar_does_not_allow_is_an_error(compiler: GrammarCompile
 def test_a_space_in_front_passes_only_where_nobody_sees_it(compiler: GrammarCompiler) -> None:
     for kind, value, text in (("choice", ["a", "b"], "b"), ("regex", "a+", "aa"), ("json_object", None, "{}")):
         constraint = Constraint(kind, value)
-        assert accepts(compiler.matcher(constraint), " " + text)
-        assert accepts(compiler.matcher(constraint), text)
-        assert accepts(compiler.matcher(constraint, continues=True), text)
-        assert not accepts(compiler.matcher(constraint, continues=True), " " + text)
+        assert accepts(compiler.compile(constraint), " " + text)
+        assert accepts(compiler.compile(constraint), text)
+        assert accepts(compiler.compile(constraint, continues=True), text)
+        assert not accepts(compiler.compile(constraint, continues=True), " " + text)
     plain = small_tokenizer()
     plain.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     keeps_space = GrammarCompiler(plain, VOCAB, [EOS])
-    assert not accepts(keeps_space.matcher(Constraint("choice", ["a", "b"])), " b")
+    assert not accepts(keeps_space.compile(Constraint("choice", ["a", "b"])), " b")
 
 
 def test_matchers_of_one_grammar_are_independent(compiler: GrammarCompiler) -> None:
-    first, second = (compiler.matcher(Constraint("choice", ["yes", "no"])) for _ in range(2))
+    first, second = (compiler.compile(Constraint("choice", ["yes", "no"])) for _ in range(2))
     first.accept(TOKENIZER.token_to_id("yes"))
     assert first.finished
     assert not second.finished
@@ -243,13 +243,13 @@ def test_the_cache_is_bounded_and_spares_the_work() -> None:
     compiler = GrammarCompiler(TOKENIZER, VOCAB, [EOS], cache_size=2)
     big = Constraint("json_schema", {"type": "object", "properties": {f"p{i}": PERSON for i in range(200)}})
     start = time.perf_counter()
-    compiler.matcher(big)
+    compiler.compile(big)
     cold = time.perf_counter() - start
     start = time.perf_counter()
-    compiler.matcher(Constraint("json_schema", json.dumps(big.value)))
+    compiler.compile(Constraint("json_schema", json.dumps(big.value)))
     assert time.perf_counter() - start < cold / 2
     for pattern in ("a", "b", "c"):
-        compiler.matcher(Constraint("regex", pattern))
+        compiler.compile(Constraint("regex", pattern))
     assert [key[1] for key in compiler._cache] == ["'b'", "'c'"]
 
 
@@ -260,7 +260,7 @@ def test_compiling_in_many_threads(compiler: GrammarCompiler) -> None:
         try:
             for turn in range(8):
                 pattern = f"[a-d]{{1,{1 + (seed + turn) % 3}}}"
-                text = random_text(compiler.matcher(Constraint("regex", pattern)), seed)
+                text = random_text(compiler.compile(Constraint("regex", pattern)), seed)
                 assert text is not None
                 assert re.fullmatch(pattern, text)
         except BaseException as error:
@@ -283,5 +283,5 @@ def test_the_packaged_tokenizers(file: Path) -> None:
     vocab = (tokenizer.get_vocab_size() + 63) // 64 * 64
     compiler = GrammarCompiler(tokenizer, vocab, [tokenizer.token_to_id("</s>")])
     constraint = Constraint("choice", ["yes", "no"])
-    texts = {random_text(compiler.matcher(constraint), seed, tokenizer) for seed in range(20)}
+    texts = {random_text(compiler.compile(constraint), seed, tokenizer) for seed in range(20)}
     assert texts == {"yes", "no"}

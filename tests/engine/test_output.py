@@ -37,7 +37,7 @@ class WordDecoder:
 
 
 def stream(room: int = 100, **params: Any) -> TextStream:
-    return TextStream(WordDecoder(), SamplingParams(**params), eos_ids=(EOS,), room=room)
+    return TextStream(SamplingParams(**params), WordDecoder(), eos_ids=(EOS,), room=room)
 
 
 def run(text_stream: TextStream, tokens: Sequence[int]) -> tuple[str, Emission, int]:

@@ -20,7 +20,7 @@ from triptych.engine.draw import (
 )
 from triptych.engine.errors import ParameterError
 from triptych.engine.request import SamplingParams, TokenLogprob
-from triptych.engine.sampling import SCORE_ROWS, Sampler, SamplingRow, check_token_ids
+from triptych.engine.sampling import SCORE_ROWS, Sampler, SamplingRow
 
 EOS = 2
 
@@ -332,12 +332,12 @@ def test_many_generated_tokens_are_counted_as_they_come() -> None:
 
 
 def test_token_ids_outside_the_vocabulary_are_refused() -> None:
-    check_token_ids(SamplingParams(logit_bias={99: 1.0}, stop_token_ids=(0,)), 100)
+    Sampler(100).check(SamplingParams(logit_bias={99: 1.0}, stop_token_ids=(0,)))
     with pytest.raises(ParameterError, match=r"logit_bias has token id 100, but .* 0 to 99") as caught:
-        check_token_ids(SamplingParams(logit_bias={100: 1.0}), 100)
+        Sampler(100).check(SamplingParams(logit_bias={100: 1.0}))
     assert caught.value.name == "logit_bias"
     with pytest.raises(ParameterError, match="stop_token_ids has token id 7"):
-        check_token_ids(SamplingParams(stop_token_ids=(7,)), 7)
+        Sampler(7).check(SamplingParams(stop_token_ids=(7,)))
 
 
 def test_logits_that_are_not_numbers_do_not_crash_the_batch() -> None:
@@ -420,6 +420,6 @@ def test_each_device_samples_the_same_tokens(device: str) -> None:
     rows = [row_of((4, 4, 5), seed=at, logprobs=2, **variant) for at, variant in enumerate(VARIANTS)]
     expected = Sampler(3000, eos_ids=[EOS], banned=[9, 2999]).sample(logits.clone(), rows)
     rows = [row_of((4, 4, 5), seed=at, logprobs=2, **variant) for at, variant in enumerate(VARIANTS)]
-    sampler = Sampler(3000, eos_ids=[EOS], banned=[9, 2999], device=device)
+    sampler = Sampler(3000, eos_ids=[EOS], banned=[9, 2999])
     found = sampler.sample(logits.to(device), rows)
     assert [sampled.token_id for sampled in found] == [sampled.token_id for sampled in expected]

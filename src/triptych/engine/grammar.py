@@ -87,7 +87,7 @@ class GrammarCompiler:
         self._cache: OrderedDict[tuple[str, str, bool], LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
-    def matcher(self, constraint: Constraint, *, continues: bool = False) -> Matcher:
+    def compile(self, constraint: Constraint, *, continues: bool = False) -> Matcher:
         """A matcher at the beginning of its text, which `continues` other text or stands alone.
 
         Models whose tokenizer drops the space a text begins with may begin with one that nobody will see; it

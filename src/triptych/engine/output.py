@@ -40,7 +40,7 @@ class TextStream:
     """
 
     def __init__(
-        self, decoder: TextDecoder, params: SamplingParams, *, eos_ids: Collection[int], room: int
+        self, params: SamplingParams, decoder: TextDecoder, *, eos_ids: Collection[int], room: int
     ) -> None:
         self._decoder = decoder
         self._stopper = StopMatcher(params.stop)

@@ -117,21 +117,26 @@ class Sampler:
 
     `vocab` is the width V of the logits. `banned` ids are never chosen nor reported as alternatives: rows of
     the head beyond the tokenizer's vocabulary, image and padding placeholders. `eos_ids` end a text; they are
-    kept back while a row has fewer than `min_tokens` tokens. `device` is where the logits are.
+    kept back while a row has fewer than `min_tokens` tokens.
     """
 
     def __init__(
-        self,
-        vocab: int,
-        *,
-        eos_ids: Collection[int] = (),
-        banned: Collection[int] = (),
-        device: torch.device | str = "cpu",
+        self, vocab: int, *, eos_ids: Collection[int] = (), banned: Collection[int] = ()
     ) -> None:
+        self.vocab = vocab
         self.eos_ids = frozenset(eos_ids)
         self._limit = _samplable_limit(vocab, banned)
         holes = sorted(token for token in banned if token < self._limit)
-        self._holes = torch.tensor(holes, dtype=torch.int64, device=device)
+        self._holes = torch.tensor(holes, dtype=torch.int64)
+
+    def check(self, params: SamplingParams) -> None:
+        """Raises ParameterError for token ids that this vocabulary does not have. Safe on any thread."""
+        for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
+            for token in ids:
+                if not 0 <= token < self.vocab:
+                    raise ParameterError(
+                        f"{name} has token id {token}, but this model's ids go from 0 to {self.vocab - 1}", name
+                    )
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> list[Sampled]:
@@ -202,18 +207,9 @@ class Sampler:
     def _samplable(self, logits: Tensor) -> Tensor:
         """The columns up to the last id that may be chosen, with the banned ones among them at -inf."""
         if len(self._holes):
+            self._holes = self._holes.to(logits.device)  # stays there after the first step
             logits.index_fill_(1, self._holes, -torch.inf)
         return logits[:, : self._limit]
-
-
-def check_token_ids(params: SamplingParams, vocab: int) -> None:
-    """Raises ParameterError for a token id of the parameters outside a vocabulary of `vocab` ids."""
-    for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
-        for token in ids:
-            if not 0 <= token < vocab:
-                raise ParameterError(
-                    f"{name} has token id {token}, but this model's ids go from 0 to {vocab - 1}", name
-                )
 
 
 def _samplable_limit(vocab: int, banned: Collection[int]) -> int:
