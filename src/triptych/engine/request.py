@@ -139,11 +139,16 @@ class ImageSpan:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids with every image token expanded into its run, and where the runs are."""
+    """Token ids with every image token expanded into its run, and where the runs are.
+
+    `continues` says that the generated text carries on from the prompt's own (a raw prompt, a begun answer), so
+    that its leading space belongs to it.
+    """
 
     token_ids: tuple[int, ...]
     spans: tuple[ImageSpan, ...] = ()
     text: str = ""
+    continues: bool = False
 
     @property
     def image_tokens(self) -> int:
