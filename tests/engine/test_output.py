@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_tokenizer import small_tokenizer
 
+from triptych.engine.grammar import GrammarCompiler
 from triptych.engine.output import Emission, TextStream
-from triptych.engine.request import SamplingParams
+from triptych.engine.request import Constraint, SamplingParams
+from triptych.engine.sampling import Sampler, SamplingRow
+from triptych.engine.tokenizer import Detokenizer, Tokenizer
 
 EOS = 2
 WORDS = {10: "a", 11: "b", 12: " stop", 13: "st", 14: "op", 15: "\n", 20: "é"}
@@ -102,11 +107,9 @@ def test_a_stop_string_wins_over_a_grammar_that_finishes_with_it() -> None:
 def test_flush_shows_what_was_held_when_the_sequence_is_ended_from_outside() -> None:
     held = stream(stop=("stop",))
     assert held.step(13).text == ""
-    held.step(30)
-    assert held.flush() == "\ufffd" or held.flush() == ""
-    held = stream(stop=("stop",))
-    held.step(13)
-    assert held.flush() == "st"
+    assert held.step(30).text == ""
+    assert held.flush() == "st\ufffd"
+    assert held.flush() == ""
 
 
 def test_a_token_after_the_end_is_refused() -> None:
@@ -114,6 +117,42 @@ def test_a_token_after_the_end_is_refused() -> None:
     ended.step(EOS)
     with pytest.raises(ValueError, match="after the end"):
         ended.step(10)
+
+
+@pytest.mark.parametrize("continues", [False, True])
+def test_with_the_real_decoder_every_character_arrives_and_stop_strings_do_not(continues: bool) -> None:
+    backend = small_tokenizer()
+    tokenizer = Tokenizer(backend)
+    text = "the red circle (12 é ü 😀), the yes"
+    ids = backend.encode(text, add_special_tokens=False).ids
+    for stops, expected in (((), text), (("12 é ü 😀",), "the red circle ("), ((")", "😀"), text[: text.index("😀")])):
+        decoder = Detokenizer(tokenizer, continues=continues)
+        shown, _, _ = run(TextStream(SamplingParams(stop=stops), decoder, eos_ids=(EOS,), room=999), [*ids, EOS])
+        assert shown == (" " if continues else "") + expected
+
+
+@pytest.mark.parametrize("continues", [False, True])
+def test_a_constrained_text_arrives_exactly_as_the_constraint_says(continues: bool) -> None:
+    backend = small_tokenizer()
+    vocab = backend.get_vocab_size() + 10
+    compiler = GrammarCompiler(backend, vocab, [EOS])
+    sampler = Sampler(vocab, eos_ids=[EOS])
+    seen = set()
+    for seed in range(30):
+        params = SamplingParams(temperature=1.0, constraint=Constraint("choice", ["yes", "no", "a red 12"]))
+        matcher = compiler.compile(params.constraint, continues=continues)
+        row = SamplingRow(params, (1, 5), seed)
+        decoder = Detokenizer(Tokenizer(backend), continues=continues)
+        text_stream, shown = TextStream(params, decoder, eos_ids=(EOS,), room=99), ""
+        while text_stream.finish_reason is None:
+            row.mask = matcher.mask()
+            token = sampler.sample(torch.zeros(1, vocab), [row])[0].token_id
+            row.append(token)
+            matcher.accept(token)
+            shown += text_stream.step(token, grammar_finished=matcher.finished).text
+        assert text_stream.finish_reason == "stop"
+        seen.add(shown)
+    assert seen == {"yes", "no", "a red 12"}
 
 
 @settings(max_examples=300, deadline=None)
