@@ -121,8 +121,8 @@ class ModelConfig:
             )
         try:
             return _llava(raw, source) if kind in ("llava", "llava_next") else _plain(raw, source)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{source}: a value of the wrong type in config.json: {error}") from error
+        except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            raise CheckpointError(f"{source}: an impossible value in config.json: {error}") from error
 
 
 def _plain(raw: dict[str, Any], source: str) -> ModelConfig:
@@ -214,7 +214,8 @@ def _text(text: dict[str, Any], source: str) -> TextConfig:
         experts_per_token=int(text.get("num_experts_per_tok", 0)),
         tied=bool(text["tie_word_embeddings"]),
     )
-    if heads % kv_heads or config.head_dim % 2 or min(hidden, config.layers, config.vocab, positions) < 1:
+    smallest = min(hidden, config.layers, config.vocab, positions, config.intermediate)
+    if heads % kv_heads or config.head_dim % 2 or smallest < 1 or config.experts_per_token > config.experts:
         raise CheckpointError(
             f"{source}: impossible sizes: hidden {hidden}, {heads} heads, {kv_heads} kv heads, "
             f"head_dim {config.head_dim}, {config.layers} layers, vocabulary {config.vocab}"
