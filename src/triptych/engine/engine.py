@@ -36,7 +36,7 @@ from .sampling import Sampler, SamplingRow
 from .scheduler import Scheduler, SchedulerLimits, SchedulerStats
 from .sequence import Sequence
 from .sizing import Sizing, resolve
-from .tokenizer import Tokenizer
+from .tokenizer import Detokenizer, Tokenizer
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -233,11 +233,13 @@ class Engine:
         seed = params.seed if params.seed is not None else secrets.randbits(63)
         stream = TextStream(
             params,
-            self.tokenizer.detokenizer(request.prompt.token_ids),
+            Detokenizer(self.tokenizer, continues=request.prompt.continues),
             eos_ids=self.model_config.eos_ids,
             room=self.sizing.max_context - sequence.prompt_length,
         )
-        matcher = self._grammars.compile(params.constraint) if params.constraint is not None else None
+        matcher = None
+        if params.constraint is not None:
+            matcher = self._grammars.compile(params.constraint, continues=request.prompt.continues)
         row = SamplingRow(params, request.prompt.token_ids, seed, index)
         return ActiveChoice(sequence, stream, row, matcher)
 

@@ -1,0 +1,31 @@
+"""Process-wide settings for computing on the CPU, made once by the engine's thread."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import torch
+
+from ..machine import physical_cores
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP = 256 << 20
+
+
+def configure_threads(threads: int | None = None) -> None:
+    """Uses `threads` (None: all physical cores) for one operation.
+
+    Numbers too small for the format count as zero, as they cost a hundred times as much to multiply. Scratch
+    memory of up to 256 MiB is kept by the allocator: giving it back after each operation means that the kernel
+    clears the same pages again for the next.
+    """
+    torch.set_num_threads(threads or physical_cores())
+    torch.set_flush_denormal(True)
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_MMAP_THRESHOLD, _KEEP)
+            libc.mallopt(_M_TRIM_THRESHOLD, _KEEP)
+        except (OSError, AttributeError):  # not glibc
+            return
