@@ -49,7 +49,7 @@ class WeightReader:
             return torch.empty(stored.shape, dtype=_TYPES[stored.dtype])
         flat = torch.frombuffer(mapped, dtype=_TYPES[stored.dtype], count=count, offset=stored.begin)
         tensor = flat.view(stored.shape)
-        weakref.finalize(tensor, _let_go, mapped, stored.begin, stored.end).atexit = False
+        weakref.finalize(tensor, let_go, mapped, stored.begin, stored.end).atexit = False
         self._done += stored.nbytes
         if self._progress is not None:
             self._progress(self._done, self._total)
@@ -90,7 +90,7 @@ class WeightReader:
             self._ahead_bytes += stored.nbytes
 
 
-def _let_go(mapped: mmap.mmap, begin: int, end: int) -> None:
+def let_go(mapped: mmap.mmap, begin: int, end: int) -> None:
     """Drops the whole pages of [begin, end); they come back from the file if somebody still looks at them."""
     if not hasattr(mmap, "MADV_DONTNEED"):
         return

@@ -94,7 +94,7 @@ def tiles_few(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
     """torch's own kernel for few rows: weights are looked up in fp32 while they are multiplied."""
     scale_zero = w.tensors["scale_zero"]
     group = w.K // scale_zero.shape[0]
-    out = torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), w.tensors["weight"], group, scale_zero)
+    out = torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16().contiguous(), w.tensors["weight"], group, scale_zero)
     return _finish(out, bias, x.dtype)
 
 

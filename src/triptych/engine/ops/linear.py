@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import dense, int4, int8
 from .packed import Weights
-from .table import fastest, kernels
+from .table import fast_formats, fastest, kernels
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "w8a8"]
 
@@ -75,6 +75,20 @@ def convert(weight: Tensor, precision: Precision, device: torch.device | str = "
     if held == "int4":
         return int4.quantise(weight, int4.group_for(weight.shape[1]) or 0, device)
     return int8.quantise(weight, device)
+
+
+def storable(weights: Weights) -> Weights:
+    """`weights` as they are best kept in a file: packed already if they can be computed with where they are mapped.
+
+    int4 tiles can; oneDNN's blocks are opaque, so int8 is kept as plain rows.
+    """
+    pack = fastest(weights) if weights.format == "int4-rows" else None
+    return weights if pack is None else pack(weights)
+
+
+def storage_layout(precision: str) -> str:
+    """Names how `storable` lays out matrices here: files with another layout are of no use to this machine."""
+    return f"int4-tiles-{int4.TILE}" if precision == "int4" and "int4-tiles" in fast_formats() else "rows"
 
 
 def make_linear(
