@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -18,8 +19,10 @@ def configure_threads(threads: int | None = None) -> None:
 
     Numbers too small for the format count as zero, as they cost a hundred times as much to multiply. Scratch
     memory of up to 256 MiB is kept by the allocator: giving it back after each operation means that the kernel
-    clears the same pages again for the next.
+    clears the same pages again for the next. Larger blocks come in huge pages where the system allows: reading
+    weights is then a few per cent faster, and filling memory for the first time three times as fast.
     """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at it with its first large block
     torch.set_num_threads(threads or physical_cores())
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
