@@ -16,6 +16,7 @@ from checkpoints import edit_config, make_llama, make_llava15, make_llava16, mak
 from safetensors.torch import load_file, save_file
 from stepping import Stepper
 
+from triptych.engine import assembly
 from triptych.engine.checkpoint import ModelConfig
 from triptych.engine.errors import CheckpointError, UnsupportedModelError
 from triptych.engine.loader import Model, find_tensors, load_model
@@ -166,6 +167,38 @@ def test_precisions_stay_near_the_exact_logits(
     exact, rough = Stepper(load(folder)).step({0: ids}), load(folder, precision)
     error = (Stepper(rough).step({0: ids}) - exact).abs()
     assert float(error.median()) < tolerance * float(exact.std())
+
+
+@pytest.mark.parametrize("make", [make_llama, make_mixtral])
+@pytest.mark.parametrize("precision", ["int8", "int4", "w8a8"])
+def test_quantised_weights_come_from_the_cache_the_second_time(
+    make: Callable[..., Path], precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path / "model", tokenizer=False, layout="v5-raw")
+    ids = torch.randint(3, 300, (24,), generator=torch.Generator().manual_seed(0))
+    options = {"cache_dir": tmp_path / "cache", "compute_dtype": torch.float32}
+    first = Stepper(load(folder, precision, **options)).step({0: ids})
+
+    monkeypatch.setattr(assembly, "convert", None)  # quantising again would fail
+    told: list[tuple[int, int]] = []
+    second = load(folder, precision, **options, progress=lambda done, total: told.append((done, total)))
+    assert torch.equal(Stepper(second).step({0: ids}), first)
+    assert told[-1][0] == told[-1][1]
+
+
+def test_a_model_that_is_packed_later_answers_the_same(tmp_path: Path) -> None:
+    folder = make_llama(tmp_path, tokenizer=False, dtype=torch.bfloat16)
+    ids = torch.randint(3, 300, (24,), generator=torch.Generator().manual_seed(0))
+    packed, late = load(folder, "bf16"), load(folder, "bf16", pack=False)
+    assert not packed.unpacked
+    before = Stepper(late).step({0: ids})
+    count = len(late.unpacked)
+    while late.pack(seconds=0.0001):
+        assert len(late.unpacked) < count
+        count = len(late.unpacked)
+    after = Stepper(late).step({0: ids})
+    assert torch.equal(after, Stepper(packed).step({0: ids}))
+    assert float((before - after).abs().max()) < 0.1
 
 
 def test_fp16_weights_in_bf16_are_counted_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

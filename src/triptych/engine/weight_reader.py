@@ -50,10 +50,13 @@ class WeightReader:
         flat = torch.frombuffer(mapped, dtype=_TYPES[stored.dtype], count=count, offset=stored.begin)
         tensor = flat.view(stored.shape)
         weakref.finalize(tensor, let_go, mapped, stored.begin, stored.end).atexit = False
-        self._done += stored.nbytes
-        if self._progress is not None:
-            self._progress(self._done, self._total)
+        self._report(stored)
         return tensor
+
+    def skip(self, names: Sequence[str]) -> None:
+        """Counts tensors as read that are not needed after all."""
+        for name in names:
+            self._report(self._stored[name])
 
     def stack(self, names: Sequence[str]) -> Tensor:
         """Several tensors under each other in one new tensor; a single one is only taken."""
@@ -70,6 +73,11 @@ class WeightReader:
     def copy(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The tensor as a copy of its own, in another type and place."""
         return self.take(name).to(device=device, dtype=dtype, copy=True)
+
+    def _report(self, stored: StoredTensor) -> None:
+        self._done += stored.nbytes
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
     def _map(self, file: Path) -> mmap.mmap:
         if file not in self._maps:
