@@ -1,0 +1,101 @@
+"""What every training run shares: a time budget with a learning rate that ends at zero, and state that survives a crash."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+WORK = Path(__file__).parent / "work"
+
+
+# Muon's steps keep their size under control and may be longer than AdamW's.
+_BOOST = 2.5
+_TABLES = ("embed", "position", "patch", "lm_head", "class_embedding")
+
+
+class Optimizer:
+    """Muon for the matrices inside the network, AdamW for tables, heads, norms and biases.
+
+    `peak` is the highest learning rate; weights whose name contains `slow` learn at `slowness` times that.
+    """
+
+    def __init__(self, network: nn.Module, peak: float, slow: str = "no such name", slowness: float = 1.0) -> None:
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for name, weight in network.named_parameters():
+            if weight.requires_grad:
+                inner = weight.dim() == 2 and not any(part in name for part in _TABLES)
+                groups.setdefault((inner, slowness if slow in name else 1.0), []).append(weight)
+        self.peak = peak
+        self.weights = [weight for group in groups.values() for weight in group]
+        matrices = [{"params": group, "scale": scale} for (inner, scale), group in groups.items() if inner]
+        others = [{"params": group, "scale": scale} for (inner, scale), group in groups.items() if not inner]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01),
+            torch.optim.Muon(matrices, lr=peak, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        ]
+
+    def step(self, share: float, clip: float = 1.0) -> None:
+        """Apply the gradients at `share` of the peak rate, then clear them."""
+        torch.nn.utils.clip_grad_norm_(self.weights, clip)
+        for part in self.parts:
+            boost = _BOOST if isinstance(part, torch.optim.Muon) else 1.0
+            for group in part.param_groups:
+                group["lr"] = self.peak * boost * share * group.get("scale", 1.0)
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+class Run:
+    """A resumable run of a given length. Saves itself every `every` seconds; a restart goes on where the last save was."""
+
+    def __init__(self, path: Path, network: nn.Module, optimizer: Optimizer, minutes: float, every: float = 150.0) -> None:
+        self.path, self.network, self.optimizer = path, network, optimizer
+        self.seconds, self.every = minutes * 60, every
+        self.step, self.spent = 0, 0.0
+        self._last = self._saved = time.monotonic()
+        if path.exists():
+            saved = torch.load(path, weights_only=True)
+            network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            self.step, self.spent = saved["step"], saved["spent"]
+            print(f"resumed {path.name} at step {self.step}, {self.spent / 60:.1f} min", flush=True)
+
+    @property
+    def done(self) -> bool:
+        return self.spent >= self.seconds
+
+    def share(self, warmup: int = 100) -> float:
+        """The present fraction of the peak learning rate: a short warm-up, flat, then down to zero over the last 60 %."""
+        progress = min(1.0, self.spent / self.seconds)
+        fall = 1.0 if progress < 0.4 else 0.5 * (1 + math.cos(math.pi * (progress - 0.4) / 0.6))
+        return max(0.01, fall) * min(1.0, (self.step + 1) / warmup)
+
+    def advance(self) -> None:
+        """Take one optimizer step with the gradients at hand, count the time, save when due."""
+        self.optimizer.step(self.share())
+        self.step += 1
+        now = time.monotonic()
+        self.spent += now - self._last
+        self._last = now
+        if now - self._saved > self.every or self.done:
+            self.save()
+            self._saved = now
+
+    def save(self) -> None:
+        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.spent}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, self.path.with_suffix(".new"))
+        os.replace(self.path.with_suffix(".new"), self.path)

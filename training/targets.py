@@ -1,0 +1,86 @@
+"""What each patch of a tile shows, known from the scene: the dense lessons that teach the tower before it ever sees a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.prepare import View
+from training.shapes import GRID, PATCH, TILE
+from triptych.embedded.world.scene import COLORS, SHAPES, SIZES, Numeral, Scene
+
+IGNORE = 255
+NO_SHAPE, NO_DIGIT, NO_SLOT = len(SHAPES), 10, 4
+# Names and class counts of the columns of `Targets.classes`.
+CLASSES = {"shape": len(SHAPES) + 1, "color": len(COLORS), "size": len(SIZES), "left": 11, "right": 11, "slot": 5}
+# The class of a patch that shows nothing of the kind.
+BARE = {"shape": NO_SHAPE, "left": NO_DIGIT, "right": NO_DIGIT, "slot": NO_SLOT}
+# Digits lower than this, in tile pixels, teach nothing but noise.
+_LEGIBLE = 5.0
+
+
+@dataclass(frozen=True)
+class Targets:
+    """`classes` uint8 [P, 6] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent over the tile side
+    (NaN where nothing is)."""
+
+    classes: np.ndarray
+    places: np.ndarray
+
+
+def targets_of(scene: Scene, view: View) -> Targets:
+    """Label every patch of a view, row-major."""
+    classes = np.full((GRID * GRID, len(CLASSES)), IGNORE, np.uint8)
+    places = np.full((GRID * GRID, 4), np.nan, np.float16)
+    classes[:, 0], classes[:, 3], classes[:, 4], classes[:, 5] = NO_SHAPE, NO_DIGIT, NO_DIGIT, NO_SLOT
+    y, x = np.divmod(np.arange(GRID * GRID), GRID)
+    centres = np.stack([x, y], axis=1) * PATCH + PATCH / 2
+    if scene.things:
+        _label_things(scene, view, centres, classes, places)
+    if scene.numeral is not None:
+        _label_digits(scene.numeral, view, centres, classes, places)
+    return Targets(classes, places)
+
+
+def _label_things(scene: Scene, view: View, centres: np.ndarray, classes: np.ndarray, places: np.ndarray) -> None:
+    scale, shift = np.array(view.scale), np.array(view.shift)
+    middle = np.array([(thing.x, thing.y) for thing in scene.things]) * scale + shift
+    half = np.array([thing.extent for thing in scene.things])[:, None] * 0.5 * scale
+    away = np.abs(centres[:, None] - middle) / (half + PATCH / 2)
+    near = away.max(-1)
+    nearest = near.argmin(1)
+    covered = near.min(1) < 0.95
+    visible = _visible(middle - half, middle + half)
+    for index, thing in enumerate(scene.things):
+        here = covered & (nearest == index)
+        clear = visible[index] > 0.35
+        classes[here, 0] = SHAPES.index(thing.shape) if clear else IGNORE
+        classes[here, 1] = COLORS.index(thing.color)
+        classes[here, 2] = SIZES.index(thing.size) if clear else IGNORE
+        places[here, :2] = (middle[index] - centres[here]) / TILE
+        places[here, 2:] = 2 * half[index] / TILE
+
+
+def _visible(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    shown = np.clip(high, 0, TILE) - np.clip(low, 0, TILE)
+    return (shown / (high - low)).prod(-1)
+
+
+def _label_digits(numeral: Numeral, view: View, centres: np.ndarray, classes: np.ndarray, places: np.ndarray) -> None:
+    boxes = np.array(numeral.boxes).reshape(-1, 2, 2) * np.array(view.scale) + np.array(view.shift)
+    low, high = boxes[:, 0], boxes[:, 1]
+    visible = _visible(low, high)
+    whole = bool((visible > 0.9).all())
+    for column, shift in ((3, -PATCH / 4), (4, PATCH / 4), (5, 0.0)):
+        point = centres[:, 0] + shift
+        for index, digit in enumerate(numeral.text):
+            upright = (centres[:, 1] + PATCH / 2 > low[index, 1] + 2) & (centres[:, 1] - PATCH / 2 < high[index, 1] - 2)
+            here = (point >= low[index, 0]) & (point < high[index, 0]) & upright
+            clear = visible[index] > 0.6 and high[index, 1] - low[index, 1] >= _LEGIBLE
+            if column == 5:
+                classes[here, 5] = index if whole else IGNORE
+                places[here, :2] = (0.5 * (low[index] + high[index]) - centres[here]) / TILE
+                places[here, 2:] = (high[index] - low[index]) / TILE
+            else:
+                classes[here, column] = int(digit) if clear else IGNORE
