@@ -11,13 +11,13 @@ from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .completion import Completion, collect
-from .conversation import Message, image_list, normalise
+from .conversation import Message, image_list, take_apart
 from .engine.config import EngineConfig
 from .engine.engine import Engine
-from .engine.errors import ParameterError
+from .engine.errors import EngineStoppedError, ParameterError
 from .engine.handle import RequestHandle
 from .engine.images import open_image
 from .engine.request import Prompt, Request, SamplingParams
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CAPTION_PROMPT = "Describe the picture."
 
+T = TypeVar("T")
 OnError = Literal["raise", "return"]
 Progress = Callable[..., Any]
 
@@ -204,7 +205,7 @@ class LLM:
     # ---- inside -----------------------------------------------------------------------------------------------
 
     def _chat_prompt(self, messages: str | Sequence[Message], images: Any) -> Prompt:
-        plain, sources = normalise(messages, images)
+        plain, sources = take_apart(messages, images)
         return self.engine.chat_prompt(plain, [open_image(source) for source in sources])
 
     def _raw_prompt(self, text: str, images: Any) -> Prompt:
@@ -212,6 +213,11 @@ class LLM:
 
     def _submit(self, prompt: Prompt, params: SamplingParams, on_event: EventBridge | None = None) -> RequestHandle:
         return self.engine.submit(Request(f"llm-{next(self._ids)}", prompt, params), on_event=on_event)
+
+    def _in_pool(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        if not self._closer.alive:
+            raise EngineStoppedError(f"{self.model} is closed; load it again")
+        return self._pool.submit(work, *arguments)
 
     def _finish(self, handle: RequestHandle, params: SamplingParams) -> Completion:
         try:
@@ -221,7 +227,7 @@ class LLM:
             raise
 
     async def _astart(self, build: Callable[[], Prompt], params: SamplingParams) -> AsyncTextStream:
-        prompt = await asyncio.get_running_loop().run_in_executor(self._pool, build)
+        prompt = await asyncio.wrap_future(self._in_pool(build))
         bridge = EventBridge()
         return AsyncTextStream(self._submit(prompt, params, bridge), bridge, self.model, params.n)
 
@@ -238,7 +244,7 @@ class LLM:
         flying: deque[Future[RequestHandle]] = deque()
         try:
             for job in jobs:
-                flying.append(self._pool.submit(self._prepare, build, job, params))
+                flying.append(self._in_pool(self._prepare, build, job, params))
                 if len(flying) >= window:
                     yield self._next(flying, params)
             while flying:

@@ -49,7 +49,7 @@ def identify(model: str | Path) -> ModelSource:
     if name in embedded.NAMES:
         return ModelSource(name, "embedded", Path(embedded.path(name)))
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return ModelSource(name, "folder", folder)
     if folder.is_file():
         raise CheckpointError(f"{name} is a file; a model is the folder that holds config.json and the weights")

@@ -1,7 +1,7 @@
 """An engine that answers at once and by rule, for tests of what is built on top of the engine.
 
-It answers with the caption or question's words and the picture's size, streams word by word on a thread of its own, and
-fails where it is told to. It has the real engine's interface and nothing of its inside.
+It answers with the words of the last message, the number of messages and the sizes of the pictures, word by word on a
+thread of its own, and fails where the text says "explode". It has the real engine's interface and none of its inside.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FakeEngine:
     def chat_prompt(self, messages: Any, images: Any = ()) -> Prompt:
         holes = [part for message in messages if not isinstance(message["content"], str)
                  for part in message["content"] if part["type"] == "image"]
-        if len(holes) != len(images):
+        if holes and len(holes) != len(images):
             raise PromptError(f"{len(holes)} placeholders for {len(images)} images")
         self.prompts.append(messages)
         content = messages[-1]["content"]
