@@ -99,8 +99,8 @@ def _decode_data_uri(uri: str) -> bytes:
 def _fetch(url: str, limits: ImageLimits) -> bytes:
     label = url[:_LABEL_LENGTH]
     deadline = time.monotonic() + limits.url_seconds
-    request = urllib.request.Request(url, headers={"User-Agent": "triptych", "Accept": "image/*"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "triptych", "Accept": "image/*"})
         with _http_opener().open(request, timeout=limits.url_seconds) as response:
             chunks, size = [], 0
             while chunk := response.read1(_CHUNK):

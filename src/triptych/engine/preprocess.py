@@ -63,6 +63,11 @@ class Preprocessor(ABC):
                     "preprocess",
                 )
             return Anyres(side, patch, options, _pinpoints(Path(folder), config, stored.pinpoints))
+        if mode is None and stored.squeeze and not stored.pad:
+            raise CheckpointError(
+                f"{folder}: the image processor squeezes pictures to a square, which LLaVA 1.5 was not trained "
+                f"on; choose crop or pad explicitly"
+            )
         chosen = mode or ("pad" if stored.pad else "crop")
         return SquarePad(side, patch, options) if chosen == "pad" else SquareCrop(side, patch, options)
 

@@ -19,27 +19,29 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True, slots=True)
 class PixelOptions:
-    """How bytes become float32: `(value * scale - mean) / std` per channel; None leaves a step out."""
+    """How bytes become float32: `(value * scale - mean) / std` per channel, either step only if wanted."""
 
-    scale: float | None = 1 / 255
-    mean: tuple[float, float, float] | None = _CLIP_MEAN
-    std: tuple[float, float, float] | None = _CLIP_STD
+    rescale: bool = True
+    normalise: bool = True
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = _CLIP_MEAN
+    std: tuple[float, float, float] = _CLIP_STD
 
     @property
     def identity(self) -> str:
-        return f"scale={self.scale!r} mean={self.mean!r} std={self.std!r}"
+        return f"rescale={self.rescale}*{self.scale!r} normalise={self.normalise}-{self.mean!r}/{self.std!r}"
 
     @property
     def background(self) -> tuple[int, int, int]:
         """The colour that padding to a square uses: the mean."""
-        red, green, blue = (int(value * 255) for value in self.mean or (0.0, 0.0, 0.0))
+        red, green, blue = (int(value * 255) for value in self.mean)
         return red, green, blue
 
     def table(self) -> np.ndarray:
         """float32 [3, 256]: what each byte becomes in each channel, in transformers' order of operations."""
         values = np.arange(256, dtype=np.float64)
-        scaled = (values if self.scale is None else values * self.scale).astype(np.float32)
-        if self.mean is None or self.std is None:
+        scaled = (values * self.scale if self.rescale else values).astype(np.float32)
+        if not self.normalise:
             return np.stack([scaled] * 3)
         mean = np.array(self.mean, dtype=np.float32)[:, None]
         return (scaled - mean) / np.array(self.std, dtype=np.float32)[:, None]
@@ -47,9 +49,10 @@ class PixelOptions:
 
 @dataclass(frozen=True, slots=True)
 class StoredChoices:
-    """What the files say about the picture's shape."""
+    """What the files say about the picture's shape. `squeeze`: to a square, aspect not kept."""
 
     pad: bool
+    squeeze: bool
     pinpoints: tuple[tuple[int, int], ...] | None
 
 
@@ -93,17 +96,19 @@ def _options(content: dict[str, Any], file: Path, side: int) -> tuple[PixelOptio
             raise CheckpointError(f"{file}: {name} is {edges} but the vision tower takes {side} px squares")
     if content.get("resample", Image.Resampling.BICUBIC) != Image.Resampling.BICUBIC:
         raise CheckpointError(f"{file}: resample is {content['resample']}; only bicubic (3) is supported")
-    normalise = content.get("do_normalize", True)
     options = PixelOptions(
-        scale=float(content.get("rescale_factor", 1 / 255)) if content.get("do_rescale", True) else None,
-        mean=_three(content.get("image_mean", _CLIP_MEAN)) if normalise else None,
-        std=_three(content.get("image_std", _CLIP_STD)) if normalise else None,
+        rescale=bool(content.get("do_rescale", True)),
+        normalise=bool(content.get("do_normalize", True)),
+        scale=float(content.get("rescale_factor", 1 / 255)),
+        mean=_three(content.get("image_mean", _CLIP_MEAN)),
+        std=_three(content.get("image_std", _CLIP_STD)),
     )
     kind = str(content.get("image_processor_type", ""))
     pinpoints = content.get("image_grid_pinpoints")
     return options, StoredChoices(
         # CLIP's own processor knows no padding to a square, whatever its file says.
         pad=bool(content.get("do_pad")) and not kind.startswith("CLIP"),
+        squeeze=len(_edges(content.get("size", side))) == 2,
         pinpoints=tuple((int(h), int(w)) for h, w in pinpoints) if pinpoints else None,
     )
 
