@@ -195,7 +195,7 @@ def test_sharded_and_single_files_load_the_same_bits(folders: Callable[..., Path
         assert torch.equal(Stepper(single).step({0: ids}), Stepper(sharded).step({0: ids}))
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral"])
+@pytest.mark.parametrize("kind", ["llama", "mistral", "mixtral"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @torch.inference_mode()
 def test_16_bit_errors_are_no_larger_than_transformers_own(
