@@ -72,7 +72,8 @@ def test_csv_has_a_header_and_the_same_fields(cli, picture, tmp_path):
 def test_max_tokens_prompt_and_engine_options_arrive(cli, picture):
     result = cli(
         "caption", picture("a.png"), "--max-tokens", "2", "--prompt", "one two three", "--precision", "int8",
-        "--device", "cpu", "--threads", "1", "--max-context", "512", "--kv-memory", "64M", "--preprocess", "pad", "--batch-size", "3",
+        "--device", "cpu", "--threads", "1", "--max-context", "512", "--kv-memory", "64M", "--preprocess", "pad",
+        "--batch-size", "3",
         "--model", "triptych/tiny-llava-1.5",
     )  # fmt: skip
     assert result.stdout == "one two\n"

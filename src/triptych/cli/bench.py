@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..models import identify
 from .options import engine_options, load, model_option
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ def command(
 ) -> None:
     """Measure loading, prefill and decoding, with the achieved GB/s and GFLOP/s and their share of what a short
     trial just measured this machine to reach."""
+    identify(model)
+    # Imports torch, which is not part of loading a model.
+    from ..engine.probe import measure_machine
+    from ..measure import Measurement, Meter
+
     started = time.perf_counter()
     with load(model, quiet=as_json, **options) as llm:
         seconds = time.perf_counter() - started
-        from ..engine.probe import measure_machine
-        from ..measure import Measurement, Meter
-
         info, sizing = llm.engine.info, llm.engine.sizing
         speed = measure_machine(info.device, sizing.compute_dtype, options["threads"])
         meter = Meter(llm, repeat)

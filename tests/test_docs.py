@@ -1,0 +1,88 @@
+"""What can be typed is documented: commands and options in docs/cli.md, names and parameters in docs/python.md."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+import triptych
+from triptych import embedded
+from triptych.cli import COMMANDS, main
+from triptych.engine import errors
+from triptych.engine.config import EngineConfig
+from triptych.engine.request import SamplingParams, Timing, Usage
+
+ROOT = Path(__file__).parent.parent
+CLI = (ROOT / "docs/cli.md").read_text()
+PYTHON = (ROOT / "docs/python.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+SHARED = CLI.partition("## Options of every command")[2].partition("\n## ")[0]
+
+
+def section(command: str) -> str:
+    return CLI.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+
+
+def command(name: str) -> click.Command:
+    found = main.get_command(click.Context(main), name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_documented(name):
+    assert f"[`{name}`](#{name})" in CLI
+    text = section(name)
+    assert f"triptych {name}" in text
+    for parameter in command(name).params:
+        if isinstance(parameter, click.Argument):
+            assert (parameter.name or "").upper() in text
+            continue
+        for spelling in [*parameter.opts, *parameter.secondary_opts]:
+            assert spelling in text or spelling in SHARED, f"{name} {spelling}"
+
+
+def test_nothing_is_documented_that_is_not_there():
+    known = {"--help", "--debug", "--version"}
+    for name in COMMANDS:
+        for parameter in command(name).params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+    assert set(re.findall(r"--[a-z][a-z-]+", CLI)) <= known
+
+
+def test_choices_are_documented():
+    for name in COMMANDS:
+        for parameter in command(name).params:
+            if isinstance(parameter.type, click.Choice):
+                assert all(f"`{choice}`" in CLI or f" {choice}`" in CLI for choice in parameter.type.choices)
+
+
+def test_every_public_name_is_documented():
+    names = {name for name in dir(triptych.LLM) if not name.startswith("_")} - {"engine", "model"}
+    names |= set(triptych.__all__) - {"__version__"}
+    missing = [name for name in names if not re.search(rf"\b{name}\b", PYTHON)]
+    assert missing == []
+
+
+def test_every_parameter_result_and_error_is_documented():
+    names = {item.name for kind in (SamplingParams, Usage, Timing) for item in fields(kind)}
+    names |= {item.name for item in fields(EngineConfig)}
+    names |= {name for name, value in vars(errors).items() if isinstance(value, type) and name != "TriptychError"}
+    assert [name for name in names if f"`{name}`" not in PYTHON and f"`{name}=" not in PYTHON] == []
+
+
+def test_files_that_documents_point_to_exist():
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_readme_names_the_embedded_models_and_both_commands():
+    assert all(name in README for name in embedded.NAMES)
+    assert "make demo" in README
+    assert "make test" in README
