@@ -21,7 +21,7 @@ from .engine.errors import EngineStoppedError, ParameterError
 from .engine.handle import RequestHandle
 from .engine.images import open_image
 from .engine.request import Prompt, Request, SamplingParams
-from .models import DEFAULT_MODEL, locate
+from .models import DEFAULT_MODEL, cache_folder, locate
 from .parameters import reject_unknown, sampling_params
 from .streams import AsyncTextStream, EventBridge, TextStream
 
@@ -61,6 +61,7 @@ class LLM:
         source = locate(model, progress)
         assert source.folder is not None
         options.setdefault("name", source.name if source.kind != "folder" else source.folder.resolve().name)
+        options.setdefault("cache_dir", cache_folder())
         config = EngineConfig(model=source.folder, precision=precision, device=device, **options)  # type: ignore[arg-type]
         self.engine = Engine(config, progress)
         self.model: str = config.model_name

@@ -75,6 +75,11 @@ def locate(model: str | Path, progress: Callable[..., Any] | None = None) -> Mod
     return ModelSource(source.name, source.kind, folder)
 
 
+def cache_folder() -> Path:
+    """Where quantised weights are kept: $TRIPTYCH_CACHE, or `.cache/triptych` in the home folder."""
+    return Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser() / "quantised"
+
+
 @dataclass(frozen=True, slots=True)
 class LocalModel:
     """A checkpoint that is on this machine. `note` says what keeps it from being used, "" if nothing does."""
