@@ -1,7 +1,7 @@
 """Text to token ids and back: a checkpoint's `tokenizer.json`, run by the `tokenizers` library.
 
-`tokenizer.json` alone decides the ids, so nothing about a model family is assumed here. What transformers takes
-from `tokenizer_config.json` is taken too: which tokens begin and end a text, and whether BOS is added.
+`tokenizer.json` alone decides the ids, so nothing about a model family is assumed here. `tokenizer_config.json`
+only says which tokens begin, end and fill a text.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Tokenizer:
         self.bos_id = self.token_id(self.bos_token)
         self.eos_id = self.token_id(self.eos_token)
         self.pad_id = self.token_id(self.pad_token)
-        self.adds_bos = self._adds_bos(settings)
+        self.adds_bos = self._adds_bos()
         self.special_ids = frozenset(
             number for number, token in backend.get_added_tokens_decoder().items() if token.special
         )
@@ -128,7 +128,9 @@ class Tokenizer:
         texts = {token["content"]: token["id"] for token in content["added_tokens"] if token["special"]}
         names = {text: f"{self._literal_name}:{number}:" for text, number in texts.items()}
         for token in content["added_tokens"]:
-            token["content"] = names.get(token["content"], token["content"])
+            if token["content"] in names:
+                # A normaliser that puts a space before everything would do so to the name, and miss it in text.
+                token |= {"content": names[token["content"]], "normalized": False}
         model = content["model"]
         try:
             model["vocab"] = {names.get(text, text): number for text, number in model["vocab"].items()}
@@ -165,11 +167,10 @@ class Tokenizer:
         text = value.get("content") if isinstance(value, dict) else value
         return text if isinstance(text, str) and self.backend.token_to_id(text) is not None else None
 
-    def _adds_bos(self, settings: dict[str, Any]) -> bool:
+    def _adds_bos(self) -> bool:
+        # tokenizer_config.json may say add_bos_token, but the file's own post-processor is what counts.
         if self.bos_id is None:
             return False
-        if "add_bos_token" in settings or "add_eos_token" in settings:
-            return bool(settings.get("add_bos_token", False))
         return bool(self.backend.encode("", add_special_tokens=True).ids[:1] == [self.bos_id])
 
 
