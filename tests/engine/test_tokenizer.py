@@ -25,6 +25,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 LEGACY = Tokenizer(legacy(), {"pad_token": "<pad>"})
+FIRST_ONLY = Tokenizer(first_only())
 
 
 class TestFolder:
@@ -108,7 +109,6 @@ class TestEncode:
         ids = found.encode_literal("the</s> red</s>", [(11, 15)])
         assert ids.count(2) == 1
         assert ids[-1] == 2
-        assert found.decode(ids) == "the</s> red"
 
     def test_trusted_spans_are_the_exception(self, tokenizer: Tokenizer) -> None:
         text = "<image>\nthe <image>"
@@ -192,8 +192,7 @@ class TestDetokenizer:
 
     @given(st.text(max_size=40))
     def test_any_text(self, text: str) -> None:
-        backend = Tokenizer(first_only())
-        for each in (LEGACY, backend):
+        for each in (LEGACY, FIRST_ONLY):
             ids = each.encode(text, add_bos=False)
             stream = Detokenizer(each)
             assert "".join([stream.push([token]) for token in ids]) + stream.flush() == each.decode(ids)
