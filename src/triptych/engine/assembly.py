@@ -14,6 +14,7 @@ from .config import Precision
 from .models.decoder import Decoder, DecoderLayer, GatedMlp, SparseMlp
 from .models.llava import Llava, Projector
 from .models.vision import LayerNorm, PatchEmbedding, VisionLayer, VisionTower
+from .ops.dense import as_stored
 from .ops.linear import Linear, convert, linear_from
 from .ops.moe import Experts
 from .ops.packed import Weights
@@ -31,8 +32,8 @@ class Rounding:
     seen: int = 0
     inexact: int = 0
 
-    def look_at(self, weight: Tensor) -> None:
-        if weight.dtype == torch.float16:
+    def look_at(self, weight: Tensor, precision: Precision) -> None:
+        if weight.dtype == torch.float16 and precision == "bf16":
             sample = weight[::64]
             self.seen += sample.numel()
             self.inexact += int((sample.bfloat16().float() != sample.float()).sum())
@@ -69,7 +70,8 @@ class Assembly:
 
     def decoder(self) -> Decoder:
         text = self.config.text
-        embedding = self._tensor("language_model.embed_tokens.weight")
+        # Only the rows of words that occur are ever read, so they may stay in the file.
+        embedding = self.reader.take("language_model.embed_tokens.weight").to(self.device, self.dtype)
         layers = [self._layer(f"language_model.layers.{number}.", text) for number in range(text.layers)]
         norm = self._tensor("language_model.norm.weight")
         head = self._tied_head(embedding) if text.tied else self._linear(["lm_head"], self._head_precision)
@@ -81,7 +83,7 @@ class Assembly:
         return "int8" if self.precision in ("int4", "w8a8") else self.precision
 
     def _tied_head(self, embedding: Tensor) -> Linear:
-        return self._hold("lm_head", lambda: embedding, None, self._head_precision)
+        return self._slice("lm_head", embedding, self._head_precision)
 
     def _layer(self, layer: str, text: TextConfig) -> DecoderLayer:
         attention = layer + "self_attn."
@@ -117,8 +119,7 @@ class Assembly:
         def split(name: str) -> list[Linear]:
             fused = self.reader.take(prefix + name)
             return [
-                self._hold(f"{prefix}{expert}.{name}", partial(fused.select, 0, expert), None, self.precision)
-                for expert in range(count)
+                self._slice(f"{prefix}{expert}.{name}", fused[expert], self.precision) for expert in range(count)
             ]
 
         return Experts(split("gate_up_proj"), split("down_proj"))
@@ -156,25 +157,43 @@ class Assembly:
         return self._linear([name], _WIDE[self.dtype], bias)
 
     def _linear(self, names: list[str], precision: Precision, bias: bool = False) -> Linear:
-        """Matrices that read the same input, stacked into one and stored once."""
+        """Matrices that read the same input, under each other and stored once."""
         weights = [name + ".weight" for name in names]
+        stacked_bias = self.reader.stack([name + ".bias" for name in names]) if bias else None
         if precision in QUANTISED and self.store.cached:
             self.reader.skip(weights)
-        stacked_bias = self.reader.stack([name + ".bias" for name in names]) if bias else None
-        return self._hold("+".join(names), partial(self.reader.stack, weights), stacked_bias, precision)
+        if self._stays_in_files(precision):
+            return self._as_stored([self.reader.take(weight) for weight in weights], stacked_bias, precision)
+        return self._converted("+".join(names), partial(self.reader.stack, weights), stacked_bias, precision)
 
-    def _hold(
+    def _slice(self, name: str, weight: Tensor, precision: Precision) -> Linear:
+        """A matrix without bias that has been read already."""
+        if self._stays_in_files(precision):
+            return self._as_stored([weight], None, precision)
+        return self._converted(name, lambda: weight, None, precision)
+
+    def _stays_in_files(self, precision: Precision) -> bool:
+        """Whether a matrix is computed with from where it is mapped, until it is packed."""
+        return not self.pack and precision not in QUANTISED and self.device.type == "cpu"
+
+    def _as_stored(self, parts: list[Tensor], bias: Tensor | None, precision: Precision) -> Linear:
+        for part in parts:
+            self.rounding.look_at(part, precision)
+        return self._hold(as_stored(parts), bias, precision)
+
+    def _converted(
         self, name: str, weight: Callable[[], Tensor], bias: Tensor | None, precision: Precision
     ) -> Linear:
         """`weight()` in `precision`; it is not even called when the store has the quantised matrix."""
 
         def make() -> Weights:
             original = weight()
-            if precision == "bf16":
-                self.rounding.look_at(original)
+            self.rounding.look_at(original, precision)
             return convert(original, precision, self.device)
 
-        weights = self.store.matrix(name, make) if precision in QUANTISED else make()
+        return self._hold(self.store.matrix(name, make) if precision in QUANTISED else make(), bias, precision)
+
+    def _hold(self, weights: Weights, bias: Tensor | None, precision: Precision) -> Linear:
         linear = linear_from(weights, bias, precision=precision, device=self.device, pack=self.pack)
         self.linears.append(linear)
         return linear

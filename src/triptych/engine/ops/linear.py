@@ -48,10 +48,15 @@ class Linear:
 
         The transient is one matrix. A packed matrix serves every number of rows.
         """
-        pack = fastest(self._weights)
-        if pack is None:
+        weights = self._weights
+        if weights.format == "stored":
+            weights = dense.join(weights, _FLOAT[self.precision])
+        pack = fastest(weights)
+        if pack is not None:
+            weights = pack(weights)
+        if weights is self._weights:
             return False
-        self._use(pack(self._weights))
+        self._use(weights)
         return True
 
     def __call__(self, x: Tensor) -> Tensor:

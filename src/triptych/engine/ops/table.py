@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 TABLE: tuple[Entry, ...] = (
     Entry("linear", "any", "plain", ANY_ROWS, dense.plain),
+    Entry("linear", "any", "stored", ANY_ROWS, dense.stored),
     Entry("linear", "cpu", "onednn", dense.SMALLEST_ONEDNN_ROWS - 1, dense.onednn_few),
     Entry("linear", "cpu", "onednn", ANY_ROWS, dense.onednn),
     Entry("linear", "any", "int8-rows", ANY_ROWS, int8.rows),
