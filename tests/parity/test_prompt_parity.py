@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from picture_files import noise
+from PIL import Image
 from prompt_folders import TOKENIZERS, make_folder, open_builder
 from transformers import AutoProcessor, AutoTokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
+from transformers.utils.chat_template_utils import render_jinja_template
 
+from triptych.engine.chat_template import ChatTemplate
 from triptych.engine.images import open_image
 from triptych.engine.tokenizer import Tokenizer
 
@@ -20,6 +25,7 @@ TEXTS = [
     "\ufeffx", "<", "<<>>", "</", "a < b > c", "<b>bold</b>", "[INST] x [/INST]", "<<SYS>>", "USER: x ASSISTANT: y",
     "▁a ▁", "\x00\x01", "mixed▁the red\u200bthe", "end\n",
 ]  # fmt: skip
+Messages = list[dict[str, Any]]
 PICTURES = [noise(61, 40), noise(40, 61)]
 
 
@@ -27,7 +33,7 @@ def parts(*contents: Any) -> list[dict[str, str]]:
     return [{"type": "image"} if part is None else {"type": "text", "text": part} for part in contents]
 
 
-CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
+CONVERSATIONS: dict[str, Messages] = {
     "one question": [{"role": "user", "content": parts(None, "What is shown?")}],
     "text before the image": [{"role": "user", "content": parts("Look:", None)}],
     "two images": [{"role": "user", "content": parts(None, "and", None, "differ how?")}],
@@ -44,7 +50,7 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
         {"role": "user", "content": parts("")},
     ],
 }
-PREFILLED: dict[str, list[dict[str, Any]]] = {
+PREFILLED: dict[str, Messages] = {
     "begun answer": [
         {"role": "user", "content": parts(None, "What?")},
         {"role": "assistant", "content": parts("It is")},
@@ -54,6 +60,28 @@ PREFILLED: dict[str, list[dict[str, Any]]] = {
         {"role": "assistant", "content": parts("It is ")},
     ],
 }
+
+
+@cache
+def processor(folder: Path) -> Any:
+    return AutoProcessor.from_pretrained(folder)
+
+
+@cache
+def tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def ids_with_images(folder: Path, messages: Messages, pictures: list[Image.Image], **ending: bool) -> list[int]:
+    """What transformers makes of a conversation with pictures."""
+    text = processor(folder).apply_chat_template(messages, **(ending or {"add_generation_prompt": True}))
+    ids = processor(folder)(text=text, images=pictures or None, return_tensors="np")["input_ids"]
+    return ids[0].tolist()
+
+
+def ids_of_text(folder: Path, messages: Messages) -> list[int]:
+    ids = tokenizer(folder).apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    return list(ids["input_ids"])
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +104,10 @@ def test_conversations_with_images(
     messages = CONVERSATIONS.get(name) or PREFILLED[name]
     count = sum(part["type"] == "image" for message in messages for part in message["content"])
     pictures = PICTURES[:count]
-    processor = AutoProcessor.from_pretrained(folder)
     ending = {"continue_final_message": True} if name in PREFILLED else {"add_generation_prompt": True}
-    text = processor.apply_chat_template(messages, **ending)
-    expected = processor(text=text, images=pictures or None, return_tensors="np")["input_ids"][0].tolist()
     prompt = open_builder(folder).chat(messages, [open_image(picture) for picture in pictures])
-    assert prompt.text == text
-    assert list(prompt.token_ids) == expected
+    assert prompt.text == processor(folder).apply_chat_template(messages, **ending)
+    assert list(prompt.token_ids) == ids_with_images(folder, messages, pictures, **ending)
     assert len(prompt.spans) == count
 
 
@@ -90,23 +115,22 @@ def test_conversations_with_images(
 @pytest.mark.parametrize("kind", ["mixtral", "mistral"])
 def test_text_conversations(kind: str, style: str, folders: dict[tuple[str, str], Path]) -> None:
     folder = folders[kind, style]
-    tokenizer, builder = AutoTokenizer.from_pretrained(folder), open_builder(folder)
+    builder = open_builder(folder)
     for user in TEXTS:
         messages = [
             {"role": "user", "content": user},
             {"role": "assistant", "content": "Hi there!"},
             {"role": "user", "content": "And you?" + user},
         ]
-        expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
         prompt = builder.chat(messages)
-        assert list(prompt.token_ids) == list(expected), user
+        assert list(prompt.token_ids) == ids_of_text(folder, messages), user
         assert prompt.token_ids.count(1) == 1  # BOS, which the template writes and the tokenizer would add
 
 
 @pytest.mark.parametrize("style", list(TOKENIZERS))
 def test_raw_texts(style: str, folders: dict[tuple[str, str], Path]) -> None:
     folder = folders["mixtral", style]
-    theirs, ours = AutoTokenizer.from_pretrained(folder), Tokenizer.from_folder(folder)
+    theirs, ours = tokenizer(folder), Tokenizer.from_folder(folder)
     for text in TEXTS:
         ids = theirs(text)["input_ids"]
         assert ours.encode(text) == ids, text
@@ -128,9 +152,35 @@ def test_who_adds_bos(settings: dict[str, Any], tmp_path: Path) -> None:
     assert ours.encode("the red") == theirs("the red")["input_ids"]
 
 
+@pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-llava-1.6", "tiny-mixtral"])
+def test_embedded_models(name: str) -> None:
+    folder = Path(str(resources.files("triptych.embedded") / "models" / name))
+    builder, vision = open_builder(folder), name != "tiny-mixtral"
+    pictures = PICTURES[:1] if vision else []
+    for text in ["What is 17 + 25?", "How many objects are there?", "Describe the picture.", *TEXTS]:
+        messages = [{"role": "user", "content": parts(None, text) if vision else text}]
+        prompt = builder.chat(messages, [open_image(picture) for picture in pictures])
+        expected = ids_with_images(folder, messages, pictures) if vision else ids_of_text(folder, messages)
+        assert list(prompt.token_ids) == expected, text
+
+
 def test_plain_llama_follows_its_file(tmp_path: Path) -> None:
     """transformers rebuilds the tokenizer of `llama` folders and ignores the file; the file is what was trained."""
     folder = make_folder(tmp_path, "llama")
     theirs = TokenizersBackend.from_pretrained(folder)
     ours = Tokenizer.from_folder(folder)
     assert ours.encode("a</s> b") == theirs("a</s> b")["input_ids"]
+
+
+def test_templates_have_the_same_helpers() -> None:
+    source = (
+        "{% for m in messages %}\n  {% if loop.first %}\n{{ bos_token }}{% endif %}\n"
+        "    {% generation %}{{ m.content | trim }}{% endgeneration %}\n"
+        "{{ m | tojson(indent=1) }}{{ [1, 'é<'] | tojson }}{% if loop.last %}{% break %}{% endif %}{% endfor %}"
+        "{% set ns = namespace(n=3) %}{{ ns.n }}{{ add_generation_prompt }}{{ tools }}{{ strftime_now('%%') }}"
+    )
+    messages = [{"role": "user", "content": " a<b "}, {"role": "assistant", "content": "c"}]
+    expected, _ = render_jinja_template(
+        [messages], chat_template=source, add_generation_prompt=True, bos_token="<s>"
+    )
+    assert ChatTemplate(source, {"bos_token": "<s>"}).render(messages) == expected[0].replace("[]", "None")
