@@ -62,7 +62,10 @@ def shrink(folder: Path) -> None:
 
 
 def swap_tokenizer(folder: Path) -> None:
-    shutil.copyfile(embedded.path("triptych/tiny-mixtral") / "tokenizer.json", folder / "tokenizer.json")
+    """The tokenizer of the text model alone: it has no image token."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "<image>"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
