@@ -64,7 +64,8 @@ def shrink(folder: Path) -> None:
 def swap_tokenizer(folder: Path) -> None:
     """The tokenizer of the text model alone: it has no image token."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "<image>"]
+    added = tokenizer["added_tokens"]
+    tokenizer["added_tokens"] = [token for token in added if token["content"] not in ("<image>", "<pad>")]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
