@@ -26,6 +26,8 @@ LARGEST_ROWS = 640
 SPIKE = 24.0
 
 _SYMMETRIC = 128  # u8 zero point
+# Added to a small fp32 number it leaves no bits behind the point, so that the low bits are the rounded integer.
+_ROUNDING = 1.5 * 2**23
 
 
 def quantise(weight: Tensor, device: torch.device | str) -> Weights:
@@ -61,9 +63,10 @@ def rows(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
 def rows_w8a8(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
     """The slow twin of `onednn_w8a8`: activations rounded to 8 bits per token, but for spikes."""
     wide = x.float()
-    step = wide.abs().amax(dim=1, keepdim=True).div(127).clamp_min(1e-30)
+    peak = wide.abs().amax(dim=1, keepdim=True)
+    step = peak.div(127).clamp_min(1e-30)
     rounded = (wide / step).round() * step
-    spikes = _spikes(wide)[:, None]
+    spikes = _spikes(wide, peak)[:, None]
     out = F.linear(torch.where(spikes, wide, rounded), w.tensors["weight"].float())
     return _finish(out.mul_(w.tensors["scale"]), bias, x.dtype)
 
@@ -84,14 +87,14 @@ def onednn_w8a8(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
     if x.shape[0] > LARGEST_ROWS:
         return torch.cat([onednn_w8a8(part, w, bias) for part in x.split(LARGEST_ROWS)])
     wide = x.float()
-    spikes = _spikes(wide).nonzero().flatten()
-    step = x.abs().amax(dim=1, keepdim=True).float().div_(127).clamp_min_(1e-30)
+    peak = x.abs().amax(dim=1, keepdim=True).float()
+    spikes = _spikes(wide, peak)
+    step = peak.div_(127).clamp_min_(1e-30)
     packed = _padded(x.shape[0], x.shape[1])
     # Adding the zero point and a half, then truncating, is rounding: the numbers are positive.
-    packed[: x.shape[0]] = wide.div_(step).add_(_SYMMETRIC + 0.5)
-    out = _multiply(packed, w)[: x.shape[0]].mul_(step)
-    out = _finish(out, bias, x.dtype)
-    if spikes.numel():
+    packed[: x.shape[0]] = (wide / step).add_(_SYMMETRIC + 0.5)
+    out = _finish(_multiply(packed, w)[: x.shape[0]].mul_(step), bias, x.dtype)
+    if spikes.any():
         out[spikes] = onednn(x[spikes], w, bias)
     return out
 
@@ -123,22 +126,20 @@ def _padded(rows: int, K: int) -> Tensor:
 def _split_bytes(x: Tensor) -> tuple[Tensor, Tensor]:
     """Bytes u8 [2T (padded), K], high ones first, and scale fp32 [T, 1] with x = scale * (256 hi + lo).
 
-    The zero point 128 of the low byte is put into the 16-bit number, which then fits because the largest
-    entry becomes 32512 = 127 * 256.
+    Both zero points are put into the number, which fits 16 bits because the largest entry becomes 127 * 256.
     """
     T, K = x.shape
     scale = x.abs().amax(dim=1, keepdim=True).float().div_(32512).clamp_min_(1e-30)
-    number = (x / scale).round_().add_(_SYMMETRIC).to(torch.int16)
+    number = (x / scale).add_(_ROUNDING + 257 * _SYMMETRIC).view(torch.int32)
     packed = _padded(2 * T, K)
-    packed[:T] = (number >> 8).add_(_SYMMETRIC)
-    packed[T : 2 * T] = number.bitwise_and_(255)
+    packed[T : 2 * T] = number
+    packed[:T] = number.bitwise_right_shift_(8)
     return packed, scale
 
 
-def _spikes(wide: Tensor) -> Tensor:
-    """Which tokens of fp32 [T, K] have an activation far above their root mean square: bool [T]."""
-    mean_square = wide.square().mean(dim=1)
-    return wide.abs().amax(dim=1).square() > SPIKE**2 * mean_square
+def _spikes(wide: Tensor, peak: Tensor) -> Tensor:
+    """Which tokens of fp32 [T, K] have their `peak` [T, 1] far above their root mean square: bool [T]."""
+    return (peak.square() > SPIKE**2 * wide.square().mean(dim=1, keepdim=True)).flatten()
 
 
 def _finish(out: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -12,5 +11,5 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     The order (cast before the multiplication) is the one of the published models; results are bit-equal to it.
     """
     wide = x.float()
-    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return weight * wide.to(x.dtype)
+    inverse = wide.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
+    return (wide * inverse).to(x.dtype).mul_(weight)
