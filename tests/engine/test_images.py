@@ -211,7 +211,7 @@ class TestHandled:
         small = values % 256
         assert np.array_equal(array(open_image(Image.fromarray(small)))[..., 0], small.astype(np.uint8))
 
-    @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
     @pytest.mark.parametrize("orientation", ORIENTATIONS)
     def test_exif_rotation(self, form: str, orientation: int) -> None:
         """Size from the header and decoded pixels are both upright, as `ImageOps.exif_transpose` has it."""

@@ -59,8 +59,8 @@ class SamplingParams:
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             _check_number(name, getattr(self, name), low, high)
-        for name, low, high in _INTEGER_RANGES:
-            _check_integer(name, getattr(self, name), low, high)
+        for name, least, most in _INTEGER_RANGES:
+            _check_integer(name, getattr(self, name), least, most)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise ParameterError(
                 f"min_tokens ({self.min_tokens}) must not exceed max_tokens ({self.max_tokens})", "min_tokens"
