@@ -34,6 +34,8 @@ class EngineConfig:
     prefix_cache    reuse keys and values of equal beginnings
     preprocess      LLaVA 1.5 only: "crop" as converted checkpoints do, "pad" as the authors did; None: as the
                     checkpoint's own processor config says
+    chat_template   in place of the checkpoint's own: "vicuna", "vicuna_v1" (with the authors' system sentence),
+                    "mistral", or Jinja source
     cache_dir       where quantised weights are kept; None: quantise again at each start
 
     Raises `ParameterError` naming the option.
@@ -52,6 +54,7 @@ class EngineConfig:
     max_waiting: int = 10_000
     prefix_cache: bool = True
     preprocess: PreprocessChoice | None = None
+    chat_template: str | None = None
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:

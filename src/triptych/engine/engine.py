@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from .active import ActiveChoice, ActiveRequest
 from .checkpoint import ModelConfig
 from .config import BLOCK_SIZE, EngineConfig
 from .embeddings import EmbeddingCache
-from .errors import ContextOverflowError, EngineStoppedError, QueueFullError
+from .errors import ContextOverflowError, EngineStoppedError, ParameterError, QueueFullError
 from .grammar import GrammarCompiler
 from .handle import EventCallback, RequestHandle
 from .images import ImageInput
@@ -27,7 +28,7 @@ from .machine import Machine
 from .ops.attention import KVCache
 from .ops.threads import configure_threads
 from .output import TextStream
-from .pixels import Intake, PixelStore
+from .pixels import Intake, NoPictures, PixelStore
 from .preprocess import Preprocessor
 from .prompt import PromptBuilder
 from .request import Prompt, Request
@@ -37,6 +38,11 @@ from .scheduler import Scheduler, SchedulerLimits, SchedulerStats
 from .sequence import Sequence
 from .sizing import Sizing, resolve
 from .tokenizer import Detokenizer, Tokenizer
+
+log = logging.getLogger("triptych.engine")
+
+# Packing this much takes a fraction of a second, which is not worth computing differently for a while.
+PACK_AT_ONCE = 256 << 20
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -85,7 +91,12 @@ class Engine:
                 config.model, self.model_config, mode=config.preprocess
             )
         self.prompts = PromptBuilder.from_folder(
-            config.model, self.tokenizer, self.preprocessor, self.model_config, self.sizing.max_context
+            config.model,
+            self.tokenizer,
+            self.preprocessor,
+            self.model_config,
+            self.sizing.max_context,
+            config.chat_template,
         )
         self._grammars = GrammarCompiler(
             self.tokenizer.backend, self.model_config.text.vocab, self.model_config.eos_ids
@@ -116,12 +127,16 @@ class Engine:
                 ready.set_exception(error)
                 return
             ready.set_result(loop)
+            reason = "the engine was closed while this request was under way"
             try:
                 loop.run()
-            finally:
+            except Exception as error:
+                log.exception("the engine's loop died")
+                reason = f"the engine's loop died of {type(error).__name__}: {error}; start it again"
+            with self._lock:
                 self._closed = True
-                if loop.runner.pixels is not None:
-                    loop.runner.pixels.close()
+            loop.stop(reason)
+            loop.runner.pixels.close()
 
     def _build_loop(self, progress: ProgressCallback | None) -> EngineLoop:
         sizing, text = self.sizing, self.model_config.text
@@ -133,6 +148,8 @@ class Engine:
             device,
             compute_dtype=getattr(torch, sizing.compute_dtype),
             progress=progress,
+            cache_dir=self.config.cache_dir,
+            pack=sizing.weight_bytes < PACK_AT_ONCE,
         )
         embeddings = EmbeddingCache(self.config.image_memory)
         blocks = BlockManager(
@@ -157,7 +174,7 @@ class Engine:
             getattr(torch, sizing.compute_dtype),
             device,
         )
-        pixels = PixelStore(self.preprocessor) if self.preprocessor is not None else None
+        pixels = PixelStore(self.preprocessor or NoPictures())
         runner = Runner(model, cache, embeddings, pixels, self.preprocessor, device)
         return EngineLoop(
             runner=runner,
@@ -218,7 +235,9 @@ class Engine:
             if self._closed:
                 raise EngineStoppedError("the engine is closed")
             if request.request_id in self._unfinished:
-                raise ValueError(f"request id {request.request_id} is already in use")
+                raise ParameterError(
+                    f"request id {request.request_id!r} is in use; choose another", "request_id"
+                )
             if len(self._unfinished) >= self.config.max_waiting + self.config.max_rows:
                 raise QueueFullError(
                     f"{len(self._unfinished)} requests are waiting already, the queue holds no more; try again later"
@@ -258,11 +277,12 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Ends the thread; requests under way end with EngineStoppedError."""
+        """Ends the thread; requests under way end with EngineStoppedError. From a callback it does not wait."""
         with self._lock:
             self._closed = True
         self._mailbox.put(Close())
-        self._thread.join()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def __enter__(self) -> Engine:
         return self
