@@ -114,13 +114,18 @@ class PromptBuilder:
             rendered = self.template.render([self._message(self.template, turn) for turn in turns])
         return self._finish(guard.encode(rendered), guard.show(rendered), images, continues=prefilled)
 
-    def raw(self, text: str, images: Sequence[ImageInput] = ()) -> Prompt:
+    def raw(self, text: str | Sequence[int], images: Sequence[ImageInput] = ()) -> Prompt:
         """The prompt as the caller wrote it: special tokens count, `<image>` marks the images' places.
 
-        BOS is added if the tokenizer does so and `text` does not begin with it. Raises `PromptError` when
-        markers and images differ in number, `ContextOverflowError`.
+        BOS is added if the tokenizer does so and `text` does not begin with it; token ids are taken as they are.
+        Raises `PromptError` when markers and images differ in number, `ContextOverflowError`.
         """
-        return self._finish(self.tokenizer.encode(text), text, images, continues=True)
+        if isinstance(text, str):
+            return self._finish(self.tokenizer.encode(text), text, images, continues=True)
+        ids, known = list(text), range(self._vocab or self.tokenizer.vocab_size)
+        if any(not isinstance(token, int) or isinstance(token, bool) or token not in known for token in ids):
+            raise PromptError(f"token ids of a prompt must be whole numbers from 0 to {len(known) - 1}")
+        return self._finish(ids, self.tokenizer.decode(ids, skip_special=False), images, continues=True)
 
     def _make_template(self, chosen: str | None) -> ChatTemplate | None:
         if chosen is None:
