@@ -155,6 +155,8 @@ def test_mistakes_are_answered_before_anything_runs(llm):
         llm.chat("x", temp=1)
     with pytest.raises(ParameterError, match="unknown sampling parameter 'temp'"):
         llm.captions([], temp=1)
+    with pytest.raises(ParameterError, match="in_flight must be at least 1"):
+        llm.captions([], in_flight=0)
     with pytest.raises(ParameterError, match="unknown engine option 'kv'"):
         LLM(kv=1)
     with pytest.raises(ParameterError, match="precision must be one of"):

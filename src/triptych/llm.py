@@ -139,6 +139,8 @@ class LLM:
         At most `in_flight` images are held at a time, however long `images` is.
         """
         wanted = sampling_params(params, sampling)
+        if in_flight is not None and in_flight < 1:
+            raise ParameterError(f"in_flight must be at least 1, not {in_flight}", "in_flight")
         question = CAPTION_PROMPT if prompt is None else prompt
         return self._many(images, lambda image: self._chat_prompt(question, [image]), wanted, in_flight)
 
@@ -241,7 +243,7 @@ class LLM:
         in_flight: int | None = None,
     ) -> Generator[Completion | Exception]:
         """Prompts are built in the pool and submitted at once; results come in the order of `jobs`."""
-        window = in_flight or self._window()
+        window = self._window() if in_flight is None else in_flight
         flying: deque[Future[RequestHandle]] = deque()
         try:
             for job in jobs:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import triptych
 from triptych import embedded
-from triptych.cli import COMMANDS
+from triptych.cli import COMMANDS, main
 from triptych.engine.errors import DownloadError
 
 
@@ -68,6 +69,14 @@ def test_explain_says_what_and_why_without_loading(cli):
         [line] = [line for line in result.stdout.splitlines() if line.startswith(name)]
         assert reason in line
     assert cli.engines == []
+
+
+def test_no_color_is_respected(cli, monkeypatch):
+    words = ["explain", "triptych/tiny-mixtral", "--device", "cpu"]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in CliRunner().invoke(main, words, color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in CliRunner().invoke(main, words, color=True).stdout
 
 
 def test_explain_as_json(cli):
@@ -166,10 +175,6 @@ def test_an_operating_system_error_names_the_file(cli, monkeypatch):
 @pytest.mark.parametrize("words", [("--json",), ()])
 def test_bench_prints_rates_and_their_share_of_the_machine(tmp_path, words):
     """With a real engine, on the smallest embedded model: the figures must exist, not be good."""
-    from click.testing import CliRunner
-
-    from triptych.cli import main
-
     picture = Path(__file__).parents[2] / "examples/two-shapes.png"
     small = ["--prompt-tokens", "20", "--tokens", "3", "--rows", "2", "--repeat", "1", "--kv-memory", "64M"]
     named = ["--model", "triptych/tiny-llava-1.5", "--image", str(picture)]
