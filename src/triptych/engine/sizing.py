@@ -126,7 +126,7 @@ def resolve(config: EngineConfig, model: ModelConfig, machine: Machine) -> Sizin
     dtype = _compute_dtype(precision, model, machine)
     token_bytes = _kv_token_bytes(model, 4 if dtype == "float32" else 2)
     weights = parameters.nbytes(precision)
-    decisions.append(Decision("weights", _gb(weights), f"{parameters.total / 1e9:.2f} billion parameters used"))
+    decisions.append(Decision("weights", _gb(weights), f"{_count(parameters.total)} parameters used"))
     context, blocks = _divide_kv(config, machine, weights, token_bytes, longest, decisions)
     budget, chunk, tiles = _step_budgets(config, model, machine, parameters, context)
     decisions.append(
@@ -294,4 +294,8 @@ def _step_budgets(
 
 
 def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.2f} million"
