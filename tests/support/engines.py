@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import checkpoints
@@ -15,7 +16,7 @@ from triptych.engine.config import BLOCK_SIZE, EngineConfig
 from triptych.engine.engine import Engine
 from triptych.engine.handle import RequestHandle, Result
 from triptych.engine.images import ImageInput, open_image
-from triptych.engine.request import Prompt, Request, SamplingParams
+from triptych.engine.request import Delta, Prompt, Request, SamplingParams
 
 MAKERS: dict[str, Callable[..., Path]] = {
     "llava15": checkpoints.make_llava15,
@@ -55,7 +56,9 @@ def chat(engine: Engine, text: str, *pictures: Any) -> Prompt:
     return engine.chat_prompt([{"role": "user", "content": parts}], images)
 
 
-def ask(engine: Engine, prompt: Prompt | str, *, priority: int = 0, on_event: Any = None, **params: Any) -> RequestHandle:
+def ask(
+    engine: Engine, prompt: Prompt | str, *, priority: int = 0, on_event: Any = None, **params: Any
+) -> RequestHandle:
     """Submits a request under a new id."""
     if isinstance(prompt, str):
         prompt = chat(engine, prompt)
@@ -101,3 +104,26 @@ def check_books(engine: Engine) -> None:
     stats = engine.stats()
     assert stats.unfinished == 0
     assert (stats.scheduler.waiting, stats.scheduler.running, stats.scheduler.blocks_used) == (0, 0, 0)
+
+
+class Gate:
+    """Holds the engine's thread at the first token of a request of its own, so that others can queue up behind."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._reached, self._open = Event(), Event()
+        self.handle = ask(engine, "gate", max_tokens=1, on_event=self._hold)
+        assert self._reached.wait(20)
+
+    def _hold(self, event: object) -> None:
+        if isinstance(event, Delta):
+            self._reached.set()
+            assert self._open.wait(20)
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.open()

@@ -64,7 +64,8 @@ class ActiveRequest:
     submitted: float = field(default_factory=time.perf_counter)
     started: float | None = None
     first_token: float | None = None
-    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=list)
+    # Nothing predicts the first token.
+    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=lambda: [None])
     ended: bool = False
 
     @property
@@ -82,10 +83,8 @@ class ActiveRequest:
 
     def add_prompt_logprobs(self, first: int, scores: list[TokenLogprob]) -> None:
         """Scores of prompt tokens `first + 1 ...`; a prompt computed again after preemption changes nothing."""
-        known = max(0, len(self.prompt_logprobs) - 1)
+        known = len(self.prompt_logprobs) - 1
         if first + len(scores) > known:
-            if not self.prompt_logprobs:
-                self.prompt_logprobs.append(None)  # nothing predicts the first token
             self.prompt_logprobs.extend(scores[known - first :])
 
     def abort_choices(self) -> None:

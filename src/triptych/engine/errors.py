@@ -53,5 +53,9 @@ class QueueFullError(TriptychError):
     """The bounded queue of waiting requests is full; try again later."""
 
 
+class ModelOutputError(TriptychError):
+    """The model computed values that are not numbers, so that no token can be chosen."""
+
+
 class EngineStoppedError(TriptychError):
     """The engine was closed, or its loop died, while the request was waiting or running."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .request import Delta, Event, Finished, FinishReason, Request, Timing, TokenLogprob, Usage
+
+log = logging.getLogger("triptych.engine")
 
 EventCallback = Callable[[Event], None]
 
@@ -61,7 +64,8 @@ class ResultBuilder:
 class RequestHandle:
     """Iterate it for the events, ending with `Finished`; or take the `result`.
 
-    Events go to `on_event` instead when one was given: it is called on the engine's thread and must be quick.
+    Events go to `on_event` instead when one was given: it is called on the engine's thread and must be quick. If
+    it raises, nobody is listening any more: the request is aborted.
     """
 
     def __init__(
@@ -81,7 +85,11 @@ class RequestHandle:
         """Called by the engine."""
         if isinstance(event, Finished):
             self._on_end(self.request.request_id)
-        self._deliver(event)
+        try:
+            self._deliver(event)
+        except Exception:
+            log.exception("the event callback of request %s failed", self.request.request_id)
+            self.abort()
 
     def abort(self) -> None:
         """Stops the request; its `Finished` still comes, with the usage until then."""

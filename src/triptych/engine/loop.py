@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .active import ActiveChoice, ActiveRequest
-from .errors import EngineStoppedError, TriptychError
+from .errors import EngineStoppedError, ModelOutputError, TriptychError
 from .pixels import Intake
 from .plan import StepPlan
 from .runner import EncodeFailure, Runner, StepResult, scored_tokens
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from .request import ImageSpan
 
 log = logging.getLogger("triptych.engine")
+
+# Large models answer from the weights as they are stored and are brought into their fastest form meanwhile, this
+# many seconds after each step: the first token does not wait for it, and later ones hardly.
+PACKING_SLICE = 0.1
+
+NOT_FINITE = (
+    "the model's output is not finite (NaN or infinite logits), so no token can be chosen; the checkpoint is "
+    "damaged, or its values overflow this precision: try another one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +110,26 @@ class EngineLoop:
     counters: Counters = field(default_factory=Counters)
 
     def run(self) -> None:
-        """Returns when a `Close` command arrives; every unfinished request ends with EngineStoppedError."""
-        try:
-            while self._take_commands():
-                self._admit()
-                plan = self.scheduler.schedule()
-                if plan is not None:
-                    self._guarded_step(plan)
-        finally:
-            for request in list(self.active.values()):
-                self._fail(request, EngineStoppedError("the engine was closed while this request was under way"))
+        """Returns when a `Close` command arrives. `stop` must follow, whether it returns or raises."""
+        while self._take_commands():
+            self._admit()
+            plan = self.scheduler.schedule()
+            if plan is not None:
+                self._guarded_step(plan)
+            if self.runner.model.unpacked:
+                self.runner.model.pack(PACKING_SLICE)
+
+    def stop(self, reason: str) -> None:
+        """Ends every unfinished request with EngineStoppedError; nothing may be submitted any more."""
+        for command in self.mailbox.take(wait=False):
+            if isinstance(command, Submit):
+                self.active[command.active.request.request_id] = command.active
+        for active in list(self.active.values()):
+            self._fail(active, EngineStoppedError(reason))
 
     def _take_commands(self) -> bool:
-        for command in self.mailbox.take(wait=not self.scheduler.has_work):
+        idle = not (self.scheduler.has_work or self.intake.can_start or self.runner.model.unpacked)
+        for command in self.mailbox.take(wait=idle):
             if isinstance(command, Close):
                 return False
             if isinstance(command, Abort):
@@ -165,7 +181,7 @@ class EngineLoop:
             for request_id in {row.sequence.request.request_id for row in plan.rows}:
                 if request_id in self.active:
                     self._fail(self.active[request_id], error)
-            self.scheduler.rollback(plan)
+            self.scheduler.cancel(plan)
         self.counters.steps += 1
         self.counters.busy_seconds += time.perf_counter() - started
 
@@ -175,7 +191,7 @@ class EngineLoop:
         failures = self.runner.encode(plan.encode) if plan.encode else []
         if failures:
             self._fail_images(failures)
-            self.scheduler.rollback(plan)
+            self.scheduler.cancel(plan)
             return
         result = self.runner.forward(plan)
         self.scheduler.commit(plan)
@@ -215,8 +231,12 @@ class EngineLoop:
             logits = logits[[number for number, _, _ in ready]]
         tokens = self.sampler.sample(logits, [choice.row for _, _, choice in ready])
         for (_, active, choice), token in zip(ready, tokens, strict=True):
-            if not active.ended:  # another choice of it may just have failed
+            if active.ended:  # another choice of it has just failed
+                continue
+            if token.finite:
                 self._emit(active, choice, token)
+            else:
+                self._fail(active, ModelOutputError(NOT_FINITE))
 
     def _ready_choices(self, result: StepResult) -> list[tuple[int, ActiveRequest, ActiveChoice]]:
         """(row of the logits, request, choice) of all that can be sampled; a dead end in a grammar ends its request."""

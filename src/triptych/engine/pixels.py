@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from .errors import ImageError
 from .request import ImageSpan, Request
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 class _Decoding:
     future: Future[np.ndarray]
     tiles: int
-    holders: int = 1
+    holders: set[str]
+
+
+class NoPictures:
+    """The source of a text model."""
+
+    def pixel_values(self, image: ImageInput) -> np.ndarray:
+        raise ImageError(f"{image.label}: this is a text model, it takes no images; leave them out")
 
 
 class PixelStore:
@@ -45,23 +53,23 @@ class PixelStore:
         """Tiles decoded or being decoded and not yet taken: what the pixel memory holds."""
         return sum(entry.tiles for entry in self._decoding.values())
 
-    def hold(self, span: ImageSpan, on_done: Callable[[], None]) -> Future[np.ndarray]:
+    def hold(self, span: ImageSpan, holder: str, on_done: Callable[[], None]) -> Future[np.ndarray]:
         """The pixels to come; `on_done` is called from a worker thread when decoding has ended."""
         entry = self._decoding.get(span.digest)
-        if entry is not None:
-            entry.holders += 1
-        else:
+        if entry is None:
             future = self._pool.submit(self._source.pixel_values, span.image)
-            entry = self._decoding[span.digest] = _Decoding(future, span.tiles)
+            entry = self._decoding[span.digest] = _Decoding(future, span.tiles, set())
+        entry.holders.add(holder)
         entry.future.add_done_callback(lambda _: on_done())
         return entry.future
 
-    def release(self, digest: bytes) -> None:
+    def release(self, digest: bytes, holder: str) -> None:
         entry = self._decoding.get(digest)
-        if entry is None:  # taken for encoding since
+        # Taken for encoding since, and perhaps decoded again for somebody else.
+        if entry is None or holder not in entry.holders:
             return
-        entry.holders -= 1
-        if entry.holders <= 0:
+        entry.holders.remove(holder)
+        if not entry.holders:
             self._decoding.pop(digest).future.cancel()
 
     def take(self, span: ImageSpan) -> np.ndarray:
@@ -109,6 +117,11 @@ class Intake(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting) + len(self._started)
 
+    @property
+    def can_start(self) -> bool:
+        """Whether `poll` would start decoding: pixels were taken or released since the last time."""
+        return bool(self._waiting) and self._fits(self._waiting[0])
+
     def push(self, item: T, spans: Iterable[ImageSpan]) -> None:
         """`spans` are the images that will have to be encoded, so must be decoded first."""
         self._count += 1
@@ -136,13 +149,14 @@ class Intake(Generic[T]):
         heapq.heapify(self._waiting)
         self._started = [arrival for arrival in self._started if arrival.item.request.request_id != request_id]
         for digest in self._held.pop(request_id, ()):
-            self._pixels.release(digest)
+            self._pixels.release(digest, request_id)
 
     def _start(self) -> None:
-        while self._waiting and self._fits(self._waiting[0]):
+        while self.can_start:
             arrival = heapq.heappop(self._waiting)
-            arrival.futures = tuple(self._pixels.hold(span, self._wake) for span in arrival.spans)
-            self._held[arrival.item.request.request_id] = [span.digest for span in arrival.spans]
+            holder = arrival.item.request.request_id
+            arrival.futures = tuple(self._pixels.hold(span, holder, self._wake) for span in arrival.spans)
+            self._held[holder] = [span.digest for span in arrival.spans]
             self._started.append(arrival)
 
     def _fits(self, arrival: _Arrival[T]) -> bool:

@@ -48,7 +48,7 @@ class Runner:
     model: Model
     cache: KVCache
     embeddings: EmbeddingCache
-    pixels: PixelStore | None
+    pixels: PixelStore
     preprocessor: Preprocessor | None
     device: torch.device
     tiles_encoded: int = field(default=0)
@@ -58,19 +58,13 @@ class Runner:
         failures, good, batches = [], [], []
         for span in spans:
             try:
-                batches.append(torch.from_numpy(self._pixel_store.take(span)))
+                batches.append(torch.from_numpy(self.pixels.take(span)))
                 good.append(span)
             except ImageError as error:
                 failures.append(EncodeFailure(span, error))
         if good:
             self._encode_tiles(good, batches)
         return failures
-
-    @property
-    def _pixel_store(self) -> PixelStore:
-        if self.pixels is None:
-            raise RuntimeError("a plan with images reached a model without a vision tower")
-        return self.pixels
 
     def _encode_tiles(self, spans: list[ImageSpan], batches: list[Tensor]) -> None:
         llava, preprocessor = self.model.llava, self.preprocessor

@@ -25,10 +25,14 @@ SCORE_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The token chosen for one row, with its log-probability if the request asked for it."""
+    """The token chosen for one row, with its log-probability if the request asked for it.
+
+    `finite` is false when there was nothing to choose from: logits that are NaN or infinite.
+    """
 
     token_id: int
     logprob: TokenLogprob | None = None
+    finite: bool = True
 
 
 class SamplingRow:
@@ -149,16 +153,17 @@ class Sampler:
         for row, state in enumerate(rows):
             if state.edited:
                 state.edit(logits[row], self.eos_ids)
-        tokens = self._choose(self._samplable(logits), rows)
-        sampled = [Sampled(token) for token in tokens]
+        samplable = self._samplable(logits)
+        finite = samplable.amax(-1).isfinite().tolist()  # the highest of a row with a NaN is NaN
+        tokens = self._choose(samplable, rows)
+        sampled = [Sampled(token, finite=sound) for token, sound in zip(tokens, finite, strict=True)]
         if raw is not None:
             ids = [tokens[row] for row in reported]
             tops = [rows[row].params.logprobs or 0 for row in reported]
             for row, logprob in zip(reported, self._describe(raw, ids, max(tops)), strict=True):
                 top = logprob.top[: rows[row].params.logprobs]
-                sampled[row] = Sampled(
-                    logprob.token_id, TokenLogprob(logprob.token_id, logprob.logprob, logprob.rank, top)
-                )
+                described = TokenLogprob(logprob.token_id, logprob.logprob, logprob.rank, top)
+                sampled[row] = Sampled(logprob.token_id, described, finite[row])
         return sampled
 
     def _choose(self, logits: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
