@@ -86,3 +86,13 @@ def test_readme_names_the_embedded_models_and_both_commands():
     assert all(name in README for name in embedded.NAMES)
     assert "make demo" in README
     assert "make test" in README
+
+
+def test_the_python_of_the_readme_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert isinstance(names["captions"][1], errors.ImageError)
+    assert names["answer"].text in ("1", "2", "3", "4")
+    assert "Usage(prompt_tokens=" in capsys.readouterr().out

@@ -59,6 +59,16 @@ def test_the_model_may_come_from_the_environment(cli, monkeypatch):
     assert cli.engines[0].config.name == "triptych/tiny-mixtral"
 
 
+def test_a_chat_template_is_named_or_read_from_a_file(cli, tmp_path):
+    (tmp_path / "template.jinja").write_text("{{ messages[0].content }}")
+    cli("chat", "-m", "x", "--chat-template", "vicuna_v1")
+    cli("chat", "-m", "x", "--chat-template", tmp_path / "template.jinja")
+    assert [engine.config.chat_template for engine in cli.engines] == ["vicuna_v1", "{{ messages[0].content }}"]
+    refused = cli("chat", "-m", "x", "--chat-template", tmp_path / "missing.jinja")
+    assert refused.exit_code == 2
+    assert "neither vicuna, vicuna_v1, mistral nor a file" in refused.stderr
+
+
 def test_stats_go_to_stderr(cli, picture):
     result = cli("chat", "-q", "-m", "x", "--image", picture("a.png"), "--stats")
     assert result.stderr == (

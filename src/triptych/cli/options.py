@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ["auto", "stored", "fp32", "fp16", "bf16", "int8", "int4", "w8a8"]
+TEMPLATES = ("vicuna", "vicuna_v1", "mistral")
 DEVICES = ["auto", "cpu", "cuda"]
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -36,6 +38,23 @@ class Size(click.ParamType[int]):
         return int(size)
 
 
+class Template(click.ParamType[str]):
+    """A built-in chat template's name, or the content of a file."""
+
+    name = "template"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in TEMPLATES:
+            return str(value)
+        try:
+            return Path(value).read_text(encoding="utf-8")
+        except OSError as error:
+            names = ", ".join(TEMPLATES)
+            self.fail(f"{value!r} is neither {names} nor a file to be read ({error.strerror})", param, ctx)
+        except UnicodeDecodeError:
+            self.fail(f"{value!r} is not text", param, ctx)
+
+
 def model_option(function: F) -> F:
     return click.option(
         "--model",
@@ -47,7 +66,7 @@ def model_option(function: F) -> F:
 
 
 def engine_options(function: F) -> F:
-    """--precision, --device, --threads, --max-context, --kv-memory and --preprocess."""
+    """All that decides how a model is run, whichever model it is."""
     options = [
         click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
                      help="Number format of the weights. auto: as stored, smaller if that does not fit."),
@@ -61,6 +80,8 @@ def engine_options(function: F) -> F:
         click.option("--preprocess", type=click.Choice(["crop", "pad"]),
                      help="LLaVA 1.5 only: crop the image's centre, or pad it to a square. "
                           "Default: as the checkpoint says."),
+        click.option("--chat-template", type=Template(), metavar="NAME|FILE",
+                     help="In place of the checkpoint's own: vicuna, vicuna_v1, mistral, or a Jinja file."),
     ]
     for option in reversed(options):
         function = option(function)
