@@ -60,7 +60,7 @@ class LLM:
         reject_unknown(options, known, "engine option")
         source = locate(model, progress)
         assert source.folder is not None
-        options.setdefault("name", source.name if source.kind != "folder" else source.folder.resolve().name)
+        options.setdefault("name", source.title)
         options.setdefault("cache_dir", cache_folder())
         config = EngineConfig(model=source.folder, precision=precision, device=device, **options)  # type: ignore[arg-type]
         self.engine = Engine(config, progress)

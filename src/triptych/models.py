@@ -29,6 +29,11 @@ class ModelSource:
     folder: Path | None
 
     @property
+    def title(self) -> str:
+        """What the model is called in results; of a folder its own name."""
+        return self.folder.resolve().name if self.kind == "folder" and self.folder else self.name
+
+    @property
     def hub_id(self) -> str:
         return self.name.partition("@")[0]
 

@@ -235,6 +235,16 @@ def test_failed_images_and_a_torn_last_line_are_done_again(cli, picture, tmp_pat
     assert text.endswith("\n")
 
 
+@pytest.mark.parametrize("words", [("--format", "sidecar"), ("--format", "jsonl", "--out", "{out}")])
+def test_when_everything_is_done_no_model_is_loaded(cli, picture, tmp_path, words):
+    words = [word.format(out=tmp_path / "out.jsonl") for word in words]
+    path = picture("a.png")
+    assert cli("caption", path, *words).exit_code == 0
+    again = cli("caption", path, *words)
+    assert (again.exit_code, len(cli.engines)) == (0, 1)
+    assert "1 already done" in again.stderr
+
+
 def test_overwrite_starts_again(cli, picture, tmp_path):
     out, path = tmp_path / "out.jsonl", picture("a.png")
     for prompt in ("one", "two"):

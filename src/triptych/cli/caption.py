@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,7 +14,7 @@ import click
 from ..models import identify
 from .inputs import find_images, is_remote
 from .options import engine_options, load, model_option
-from .output import FileOutput, Output, SidecarOutput, StreamOutput, open_file, sidecar
+from .output import FileOutput, Output, SidecarOutput, StreamOutput, look_at_file, sidecar
 from .progress import CaptionBar
 from .records import Format, Record
 
@@ -22,22 +22,37 @@ if TYPE_CHECKING:
     from ..llm import LLM
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which images an earlier run covered, which cannot be done, and the bytes of its file to keep (None: all)."""
+
+    images: tuple[str, ...]
+    done: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    keep: bytes | None = None
+
+    @property
+    def left(self) -> list[str]:
+        return [image for image in self.images if image not in self.done]
+
+
 @dataclass(slots=True)
 class Tally:
-    """What became of the images so far."""
+    """What became of the images so far. `where` names the place their captions go to."""
 
+    where: str
+    skipped: int = 0
     captioned: int = 0
     failed: int = 0
-    skipped: int = 0
-    started: float = 0.0
+    started: float = field(default_factory=time.monotonic)
 
-    def summary(self, where: str) -> str:
+    def summary(self) -> str:
         seconds = time.monotonic() - self.started
         parts = [f"captioned {_images(self.captioned)} in {seconds:.1f} s"]
         if self.captioned:
             parts[0] += f" ({self.captioned / max(seconds, 1e-9):.1f} images/s)"
-        if where:
-            parts[0] += f" -> {where}"
+        if self.where:
+            parts[0] += f" -> {self.where}"
         if self.skipped:
             parts.append(f"{self.skipped} already done")
         if self.failed:
@@ -73,25 +88,27 @@ def command(
     """
     images = find_images(paths)
     _check_usage(paths, images, format_, out)
-    identify(model)
+    plan = _plan(images, format_, out, identify(model).title, not resume)
+    tally = Tally(skipped=len(plan.done), where=str(out) if out else "sidecars" if format_ == "sidecar" else "")
+    if not plan.left:
+        if not quiet:
+            click.echo(tally.summary(), err=True)
+        return
     if batch_size is not None:
         options["max_rows"] = batch_size
-    with load(model, quiet, **options) as llm, CaptionBar(len(images), quiet) as bar:
+    with load(model, quiet, **options) as llm, CaptionBar(len(plan.left), quiet) as bar:
         _require_vision(llm)
         alone = len(paths) == 1 and images == list(paths)
-        output, done = _open(format_, out, not resume, llm.model, alone, bar)
-        tally = Tally(started=time.monotonic())
-        where = str(out) if out else "sidecars" if format_ == "sidecar" else ""
+        tally.started = time.monotonic()
         try:
-            with closing(output):
-                for record in _records(llm, images, done, resume, format_, tally, prompt, max_tokens):
+            with closing(_open(format_, out, plan, alone, bar)) as output:
+                for record in _records(llm, plan, prompt, max_tokens):
                     _tell(record, output, bar, tally)
-                    bar.advance()
         except KeyboardInterrupt:
-            bar.note(f"interrupted: {tally.summary(where)}; the same command goes on from here")
+            bar.note(f"interrupted: {tally.summary()}; the same command goes on from here")
             raise click.exceptions.Exit(130) from None
         if not quiet:
-            bar.note(tally.summary(where))
+            bar.note(tally.summary())
     if tally.failed:
         raise click.exceptions.Exit(1)
 
@@ -110,37 +127,33 @@ def _require_vision(llm: LLM) -> None:
         raise click.UsageError(f"{llm.model} takes no images ({llm.engine.info.architecture}); use a LLaVA model")
 
 
-def _open(
-    format_: Format, out: Path | None, overwrite: bool, model: str, alone: bool, bar: CaptionBar
-) -> tuple[Output, frozenset[str]]:
+def _plan(images: Sequence[str], format_: Format, out: Path | None, model: str, overwrite: bool) -> Plan:
+    """Decided before the model is loaded, without writing anything."""
     if format_ == "sidecar":
-        return SidecarOutput(), frozenset()
+        refused = _refused(images)
+        there = (image for image in images if image not in refused and sidecar(image).exists())
+        return Plan(tuple(images), frozenset() if overwrite else frozenset(there), refused)
     if out is None:
-        return StreamOutput(format_, with_path=not alone, around=bar.aside), frozenset()
-    file: tuple[FileOutput, frozenset[str]] = open_file(out, format_, model, overwrite)
-    return file
+        return Plan(tuple(images))
+    keep, finished = look_at_file(out, format_, model, overwrite)
+    return Plan(tuple(images), finished & frozenset(images), keep=keep)
 
 
-def _records(
-    llm: LLM, images: Sequence[str], done: frozenset[str], resume: bool, format_: Format, tally: Tally,
-    prompt: str | None, max_tokens: int,
-) -> Iterator[Record | None]:
-    """A record for each image in order; None for those that were done before."""
-    refused = _refused(images) if format_ == "sidecar" else {}
+def _open(format_: Format, out: Path | None, plan: Plan, alone: bool, bar: CaptionBar) -> Output:
+    if format_ == "sidecar":
+        return SidecarOutput()
+    if out is None:
+        return StreamOutput(format_, with_path=not alone, around=bar.aside)
+    return FileOutput(out, format_, plan.keep)
 
-    def covered(image: str) -> bool:
-        return image in done or (format_ == "sidecar" and resume and sidecar(image).exists())
 
-    wanted = [image for image in images if image not in refused and not covered(image)]
-    captions = llm.captions(iter(wanted), prompt, max_tokens=max_tokens)
-    waiting = set(wanted)
-    with closing(captions):
-        for image in images:
-            if image in refused:
-                yield Record(image, error=refused[image])
-            elif image not in waiting:
-                tally.skipped += 1
-                yield None
+def _records(llm: LLM, plan: Plan, prompt: str | None, max_tokens: int) -> Iterator[Record]:
+    """A record for each image that is left, in order."""
+    wanted = (image for image in plan.left if image not in plan.refused)
+    with closing(llm.captions(wanted, prompt, max_tokens=max_tokens)) as captions:
+        for image in plan.left:
+            if image in plan.refused:
+                yield Record(image, error=plan.refused[image])
             else:
                 yield _record(image, next(captions), llm.model)
 
@@ -179,15 +192,14 @@ def _refused(images: Sequence[str]) -> dict[str, str]:
     return refused
 
 
-def _tell(record: Record | None, output: Output, bar: CaptionBar, tally: Tally) -> None:
-    if record is None:
-        return
+def _tell(record: Record, output: Output, bar: CaptionBar, tally: Tally) -> None:
     if record.error is not None:
         tally.failed += 1
         bar.note(f"error: {record.path}: {record.error}")
     else:
         tally.captioned += 1
     output.write(record)
+    bar.advance()
 
 
 def _images(count: int) -> str:

@@ -59,8 +59,8 @@ class FileOutput:
         self._path = path
         self._format: Format = format
         try:
-            if keep is not None and not _is_special(path):
-                replace_file(path, keep)
+            if keep is not None:
+                replace_file(path.resolve(), keep)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise cannot_write(path, error) from None
@@ -124,17 +124,18 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def open_file(path: Path, format: Format, model: str, overwrite: bool) -> tuple[FileOutput, frozenset[str]]:
-    """The file to write to, and the paths that an earlier run finished in it.
+def look_at_file(path: Path, format: Format, model: str, overwrite: bool) -> tuple[bytes | None, frozenset[str]]:
+    """What to keep of the file (None: all of it, or there is none), and the paths an earlier run finished in it.
 
-    Raises a usage error when the file holds something else, or captions of another model.
+    Changes nothing. Raises a usage error when the file holds something else, or captions of another model.
     """
-    path = path.resolve()
-    if overwrite or not path.exists() or _is_special(path):
-        return FileOutput(path, format, b""), frozenset()
+    if not path.exists() or _is_special(path):
+        return None, frozenset()
+    if overwrite:
+        return b"", frozenset()
     content = path.read_bytes()
     if not content:
-        return FileOutput(path, format, None), frozenset()
+        return None, frozenset()
     if format == "text":
         raise click.UsageError(f"{path} exists: a text file cannot be continued; use --overwrite or --format jsonl")
     try:
@@ -147,7 +148,7 @@ def open_file(path: Path, format: Format, model: str, overwrite: bool) -> tuple[
         raise click.UsageError(
             f"{path} holds captions by {', '.join(sorted(others))}; use that model, --overwrite or another --out"
         )
-    return FileOutput(path, format, None if earlier.kept == content else earlier.kept), earlier.paths
+    return None if earlier.kept == content else earlier.kept, earlier.paths
 
 
 def cannot_write(path: Path, error: OSError) -> click.ClickException:
