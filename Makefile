@@ -9,13 +9,14 @@ ARGS := $(TRIPTYCH_DEMO_ARGS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types contracts lock clean
+.PHONY: help setup demo test lint types contracts lock session clean
 
 help:
 	@echo 'make demo    set up .venv, then caption examples/, ask about a picture, do a sum'
 	@echo 'make test    the same set-up, then lint, types, import contracts and all tests'
 	@echo 'make setup   only set up .venv'
 	@echo 'make lock    write the versions installed in .venv into requirements*.lock'
+	@echo 'make session put what the demo shows into README.md'
 	@echo 'make clean   remove .venv and caches'
 
 setup: $(VENV)/runtime.stamp
@@ -60,6 +61,9 @@ contracts: $(VENV)/dev.stamp
 
 lock: $(VENV)/dev.stamp
 	@$(BIN)/python tools/lock.py
+
+session: $(VENV)/runtime.stamp
+	@$(BIN)/python tools/session.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -45,5 +45,14 @@ def test_questions_are_answered():
     assert ask("What number is written?", "large-number.png") == "407"
 
 
+def test_the_readme_shows_this_session():
+    session = (ROOT / "README.md").read_text().partition("<!-- session -->")[2].partition("<!-- end of session -->")[0]
+    for name, truth in TRUTH.items():
+        [caption] = re.findall(rf"examples/{name}: (.*)", session)
+        assert objects(caption) == objects(truth)
+    assert "$ triptych chat --model triptych/tiny-mixtral" in session
+    assert "\n    42\n" in session
+
+
 def test_sums_are_right():
     assert triptych("chat", "--model", "triptych/tiny-mixtral", "--message", "What is 17 + 25?") == "42\n"
