@@ -4,6 +4,7 @@ S     LLaVA 1.5 class, 0.46 B parameters: CLIP ViT-L/14-336 with 12 layers, Llam
 M     the widths of a real 7B, 2.33 B: CLIP of 24 layers, 8 x 4096, 32/8 heads, FFN 14336
 S16   S as LLaVA 1.6 (any resolution)
 X     Mixtral's widths, 2 layers, 8 experts of which 2 are used, 3.17 B, text only
+tiny  a few hundred thousand parameters, for what does not depend on size
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ _TEXT["S16"] = _TEXT["S"]
 def write(shape: str, folder: Path) -> Path:
     """The checkpoint of `shape` in bf16 in `folder`, unless it is there already."""
     done = folder / "complete"
+    if shape == "tiny" and not done.exists():
+        support.make_llava16(folder, vision={"image_size": SIDE}, text={"max_position_embeddings": 4096})
+        done.touch()
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _write_weights(_config(shape), shape, folder)
