@@ -383,7 +383,7 @@ def test_a_full_queue_refuses_and_recovers(shelf: Shelf) -> None:
     with shelf.open("llama", max_rows=1, max_waiting=2) as engine:
         with Gate(engine):
             handles = [ask(engine, "hello", max_tokens=1) for _ in range(2)]
-            with pytest.raises(QueueFullError, match="3 requests.*try again later"):
+            with pytest.raises(QueueFullError, match=r"3 requests.*try again later"):
                 ask(engine, "hello")
         assert len(results(handles)) == 2
         assert tokens(ask(engine, "hello", max_tokens=1).result())

@@ -151,3 +151,30 @@ def test_taking_pixels_that_nobody_asked_for_decodes_them_now(source, store):
     assert source.decoded == ["late"]
     with pytest.raises(ImageError, match="broken"):
         store.take(span("broken"))
+
+
+def test_who_held_pixels_before_they_were_taken_cannot_release_those_of_another(room, source, store):
+    """Features may be evicted after encoding: the same picture is then decoded anew for somebody else."""
+    push(room, item("first", span("cat")))
+    assert room.wait_for(1) == {"first": None}
+    store.take(span("cat"))
+    source.gate.clear()
+    push(room, item("occupied", span("dog"), span("bird")))  # both workers, so that the next one has not begun
+    push(room, item("second", span("cat")))
+    assert room.intake.poll() == []
+    room.intake.discard("first")
+    assert store.tiles == 3
+    source.gate.set()
+    assert room.wait_for(2) == {"occupied": None, "second": None}
+
+
+def test_pixels_can_start_only_when_there_is_room(room, store):
+    push(room, item("first", span("a", 4)))
+    assert room.intake.can_start
+    room.wait_for(1)
+    push(room, item("second", span("b", 4)))
+    assert not room.intake.can_start
+    store.take(span("a", 4))
+    assert room.intake.can_start
+    room.wait_for(1)
+    assert not room.intake.can_start
