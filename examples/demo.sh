@@ -6,9 +6,12 @@ cd "$(dirname "$0")/.."
 triptych="${BIN:+$BIN/}triptych"
 
 show() {
-    printf '\n$ triptych'
-    printf ' %q' "$@"
-    printf '\n'
+    local line='$ triptych' word
+    for word in "$@"; do
+        [[ $word == *' '* ]] && word="\"$word\""
+        line+=" $word"
+    done
+    printf '\n%s\n' "$line"
     "$triptych" "$@"
 }
 
