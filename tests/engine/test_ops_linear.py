@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from triptych.engine.ops import int4, int8, table
+from triptych.engine.ops import dense, int4, int8, table
 from triptych.engine.ops.linear import convert, held_precision, linear_from, make_linear
 from triptych.engine.ops.packed import Weights, row_blocks
 
@@ -16,6 +16,7 @@ SIZES = [(64, 96), (96, 128), (384, 128), (17, 33), (1, 5), (128, 1024), (1088, 
 ROWS = [1, 2, 3, 4, 5, 17, 130]
 # Relative error of the result against fp32, with bf16 activations and rounding to bf16 at the end.
 ERROR = {"fp32": 1e-6, "fp16": 4e-3, "bf16": 4e-3, "int8": 1.2e-2, "w8a8": 2e-2, "int4": 0.12}
+TWINS = {"bf16": dense.plain, "int8": int8.rows, "int4": int4.rows, "w8a8": int8.rows_w8a8}
 
 
 def weight(N, K, seed=0):
@@ -46,24 +47,44 @@ def test_near_the_exact_product(precision, size):
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("precision", ["bf16", "int8", "int4", "w8a8"])
+@pytest.mark.parametrize("precision", TWINS)
 def test_packed_equals_its_slow_twin(precision, size):
     w, bias = weight(*size)
     packed = make_linear(w, bias, precision=precision)
-    slow = make_linear(w, bias, precision=precision, pack=False)
-    assert slow.format in ("plain", "int8-rows", "int4-rows")
+    twin, held = TWINS[packed.precision], convert(w, precision)
+    assert held.format in ("plain", "int8-rows", "int4-rows")
     for T in ROWS:
         # In fp32 the twins differ by the fast one's rounding of activations or sums to bf16 only.
         x = inputs(T, size[1])
-        wide = x if precision == "bf16" else x.float()
-        assert distance(packed(x), slow(wide)) < 6e-3
+        wide, last = (x, bias.bfloat16()) if precision == "bf16" else (x.float(), bias)
+        assert distance(packed(x), twin(wide, held, last)) < 6e-3
 
 
 def test_kernels_exist_for_the_formats_that_work_here():
-    for name in table.fast_formats():
-        assert table.kernels("linear", "cpu", name)[-1][0] == table.ANY_ROWS
+    for entry in table.TABLE:
+        if not entry.needs:
+            assert table.kernels(entry.operation, "cpu", entry.format)[-1][0] == table.ANY_ROWS
     with pytest.raises(LookupError, match="no linear kernel for strange weights on cpu"):
         table.kernels("linear", "cpu", "strange")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_few_rows_of_plain_int8_equal_the_slow_twin(size):
+    w, bias = weight(*size)
+    held = convert(w, "int8")
+    for T in (1, 3, int8.MOST_FEW_ROWS):
+        x = inputs(T, size[1])
+        assert distance(int8.rows_few(x, held, bias), int8.rows(x.float(), held, bias)) < 6e-3
+
+
+def test_without_a_kernel_the_general_one_serves(monkeypatch):
+    assert len(table.kernels("linear", "cpu", "int8-rows")) == 1 + ("int8-few" in table.working())
+    monkeypatch.setattr(table, "working", frozenset)
+    assert table.kernels("linear", "cpu", "int8-rows") == ((table.ANY_ROWS, int8.rows),)
+    linear = make_linear(weight(64, 96)[0], precision="int8")
+    assert linear.format == "int8-rows"
+    assert make_linear(weight(64, 96)[0], precision="bf16").format == "plain"
+    assert make_linear(weight(64, 96)[0], precision="int4").format == "int4-rows"
 
 
 def test_weight_only_int8_keeps_16_bits_of_the_activations():

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from .packed import Weights, row_blocks
 
+# Up to this many rows torch's kernel for plain int8 weights is worth its single pass over them.
+MOST_FEW_ROWS = 4
 # Fewer multiplied rows than this run on a slower oneDNN kernel (see bench/kernels.py).
 SMALLEST_ROWS = 4
 # fp32 results of more tokens than this are made in several passes, to bound memory.
@@ -60,15 +62,26 @@ def rows(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
     return _finish(out.mul_(scale), bias, x.dtype)
 
 
+def rows_few(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
+    """Weight-only, torch's own kernel for few rows on the CPU: it reads the weights once per four of them.
+
+    It takes K in steps of 16 without looking, and reads beyond the end of other rows.
+    """
+    if w.K % 16:
+        return rows(x, w, bias)
+    ones = torch.ones(w.N, dtype=torch.bfloat16)
+    out = torch._weight_int8pack_mm(x.bfloat16().contiguous(), w.tensors["weight"], ones)
+    return _finish(out.float().mul_(w.tensors["scale"]), bias, x.dtype)
+
+
 def rows_w8a8(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
     """The slow twin of `onednn_w8a8`: activations rounded to 8 bits per token, but for spikes."""
     wide = x.float()
     peak = wide.abs().amax(dim=1, keepdim=True)
     step = peak.div(127).clamp_min(1e-30)
-    rounded = (wide / step).round() * step
-    spikes = _spikes(wide, peak)[:, None]
-    out = F.linear(torch.where(spikes, wide, rounded), w.tensors["weight"].float())
-    return _finish(out.mul_(w.tensors["scale"]), bias, x.dtype)
+    # Small whole numbers, which every compute type holds exactly.
+    number = torch.where(_spikes(wide, peak)[:, None], wide / step, (wide / step).round())
+    return _finish(rows(number.to(x.dtype), w, None).float().mul_(step), bias, x.dtype)
 
 
 def onednn(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
@@ -106,6 +119,16 @@ def onednn_works() -> bool:
         held = prepack(Weights("int8-rows", 16, 64, {"weight": weight, "scale": torch.ones(16)}))
         got = _multiply(torch.full((4, 64), 255, dtype=torch.uint8), held)
         return bool((got == 64 * 127 * (255 - _SYMMETRIC)).all())
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+
+
+def rows_few_works() -> bool:
+    """Whether torch's weight-only kernel is there, tried on a small matrix."""
+    try:
+        held = Weights("int8-rows", 3, 32, {"weight": torch.ones(3, 32, dtype=torch.int8), "scale": torch.ones(3)})
+        x = torch.ones(2, 32, dtype=torch.bfloat16)
+        return torch.equal(rows_few(x, held, None), torch.full((2, 3), 32.0, dtype=torch.bfloat16))
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
 

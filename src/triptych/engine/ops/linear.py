@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import dense, int4, int8
 from .packed import Weights
-from .table import fast_formats, fastest, kernels
+from .table import fastest, kernels, working
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "w8a8"]
 
@@ -93,7 +93,7 @@ def storable(weights: Weights) -> Weights:
 
 def storage_layout(precision: str) -> str:
     """Names how `storable` lays out matrices here: files with another layout are of no use to this machine."""
-    return f"int4-tiles-{int4.TILE}" if precision == "int4" and "int4-tiles" in fast_formats() else "rows"
+    return f"int4-tiles-{int4.TILE}" if precision == "int4" and "int4-tiles" in working() else "rows"
 
 
 def make_linear(

@@ -21,13 +21,17 @@ ANY_ROWS = 1 << 62
 
 
 class Entry(NamedTuple):
-    """`function` serves `format` on `device` for at most `most_rows` rows (and more than the entry above)."""
+    """`function` serves `format` on `device` for at most `most_rows` rows (and more than the entry above).
+
+    `needs` names a trial of `working` that must have gone well here.
+    """
 
     operation: str
     device: str
     format: str
     most_rows: int
     function: Kernel
+    needs: str = ""
 
 
 TABLE: tuple[Entry, ...] = (
@@ -35,8 +39,10 @@ TABLE: tuple[Entry, ...] = (
     Entry("linear", "any", "stored", ANY_ROWS, dense.stored),
     Entry("linear", "cpu", "onednn", dense.SMALLEST_ONEDNN_ROWS - 1, dense.onednn_few),
     Entry("linear", "cpu", "onednn", ANY_ROWS, dense.onednn),
+    Entry("linear", "cpu", "int8-rows", int8.MOST_FEW_ROWS, int8.rows_few, "int8-few"),
     Entry("linear", "any", "int8-rows", ANY_ROWS, int8.rows),
     Entry("linear", "cpu", "int8-onednn", ANY_ROWS, int8.onednn),
+    Entry("linear_w8a8", "cpu", "int8-rows", int8.MOST_FEW_ROWS, int8.rows_few, "int8-few"),
     Entry("linear_w8a8", "any", "int8-rows", ANY_ROWS, int8.rows_w8a8),
     Entry("linear_w8a8", "cpu", "int8-onednn", ANY_ROWS, int8.onednn_w8a8),
     Entry("linear", "any", "int4-rows", ANY_ROWS, int4.rows),
@@ -50,13 +56,21 @@ def kernels(operation: str, device: str, format: str) -> tuple[tuple[int, Kernel
     found = [e for e in TABLE if e.operation == operation and e.format == format and e.device in (device, "any")]
     if not found:
         raise LookupError(f"no {operation} kernel for {format} weights on {device}")
-    return tuple((entry.most_rows, entry.function) for entry in found)
+    return tuple((e.most_rows, e.function) for e in found if not e.needs or e.needs in working())
 
 
 @lru_cache(maxsize=1)
-def fast_formats() -> frozenset[str]:
-    """Formats of CPU kernels that work in this torch and on this processor: each is tried, no version is read."""
-    tried = {"onednn": dense.onednn_works, "int8-onednn": int8.onednn_works, "int4-tiles": int4.tiles_work}
+def working() -> frozenset[str]:
+    """Formats and kernels of the CPU that work in this torch and on this processor.
+
+    Each is tried on a small matrix; no version is read.
+    """
+    tried = {
+        "onednn": dense.onednn_works,
+        "int8-onednn": int8.onednn_works,
+        "int8-few": int8.rows_few_works,
+        "int4-tiles": int4.tiles_work,
+    }
     return frozenset(name for name, works in tried.items() if works())
 
 
@@ -70,7 +84,7 @@ def fastest(weights: Weights) -> Callable[[Weights], Weights] | None:
         "int4-rows": ("int4-tiles", int4.tile),
     }
     target, pack = choices.get(weights.format, ("", dense.reorder))
-    if target not in fast_formats():
+    if target not in working():
         return None
     if weights.format == "plain" and weights.tensors["weight"].dtype != torch.bfloat16:
         return None
