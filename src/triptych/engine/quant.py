@@ -36,7 +36,7 @@ from .weight_reader import let_go
 VERSION = "1"
 # Matrices are written while they are made, when the header's final length is unknown: room for it is left, and
 # filled up with spaces, as the format allows. Mixtral 8x22B, with 1,900 matrices, needs a third of it.
-HEADER_BYTES = 1 << 20
+HEADER_BYTES = (1 << 20) - 8  # so that the data begins at a page
 ALIGNMENT = 64
 _NAMES = {torch.int8: "I8", torch.uint8: "U8", torch.bfloat16: "BF16", torch.float32: "F32"}
 _TYPES = {name: dtype for dtype, name in _NAMES.items()}
