@@ -10,7 +10,10 @@ from __future__ import annotations
 import base64
 import gc
 import io
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,6 +163,33 @@ def test_memory_is_flat_over_a_thousand_pictures(shelf: Shelf) -> None:
         # The pictures are 32 MB, their inputs 9 MB, their keys and values in the cache would be 40 MB.
         assert resident() - before < 8 << 20
         assert engine.stats().image_bytes <= limit
+
+
+MANY_SHAPES = """
+import sys, torch
+from pathlib import Path
+from triptych.engine.ops.linear import make_linear
+from triptych.engine.ops.threads import configure_threads
+
+configure_threads(1)
+linear = make_linear(torch.randn(256, 256), None, precision=sys.argv[1], device=torch.device("cpu"))
+x, sizes = torch.randn(700, 256, dtype=torch.bfloat16), []
+with torch.inference_mode():
+    for tokens in range(8, 700):
+        linear(x[:tokens])
+        if tokens in (200, 699):
+            sizes.append(int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) >> 10)
+print(sizes[1] - sizes[0])
+"""
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_memory_does_not_grow_with_every_length_of_prompt(precision: str) -> None:
+    """oneDNN would keep half a megabyte for each number of tokens it has met."""
+    plain = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+    command = [sys.executable, "-c", MANY_SHAPES, precision]
+    grown = subprocess.run(command, env=plain, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert int(grown) < 80  # MB; several hundred without a bound
 
 
 @pytest.mark.parametrize("model", PACKAGED)
