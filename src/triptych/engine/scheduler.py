@@ -181,7 +181,10 @@ class Scheduler:
             sequence = job.sequence
             require(not (sequence.block_table or sequence.computed or job.pins), "who waits holds something")
         for job in holders:
-            require(job.sequence.computed <= len(job.sequence.tokens), "more is computed than known")
+            computed = job.sequence.computed
+            require(computed <= len(job.sequence.tokens), "more is computed than known")
+            begun = {span.offset for span in job.sequence.spans if span.offset < computed < span.end}
+            require(begun <= job.pins.keys(), "a half pasted image is not pinned")
 
     # -- inside: running sequences
 
