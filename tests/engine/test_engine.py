@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -280,3 +281,14 @@ def test_counters_and_info(engine: Engine) -> None:
     assert (stats.counters.finished, stats.counters.completion_tokens, stats.unfinished) == (4, 12, 0)
     assert stats.counters.steps >= 3
     assert stats.counters.busy_seconds > 0
+    ask(engine, "hello", max_tokens=3).result()
+    assert stats.counters.finished == 4  # a snapshot stays as it is
+
+
+def test_the_clock_of_a_request(engine: Engine) -> None:
+    with Gate(engine) as gate:
+        handle = ask(engine, "hello", max_tokens=30, ignore_eos=True)
+        time.sleep(0.05)
+        gate.open()
+    timing = handle.result().timing
+    assert 0.05 <= timing.queued < timing.first_token < timing.total < 20

@@ -158,6 +158,21 @@ def test_preempted_requests(kind: str, shelf: Shelf, oracle: Callable[[str], Ora
             assert result.usage.completion_tokens == LENGTH
 
 
+@pytest.mark.parametrize("kind", ["llava15", "llava16"])
+def test_pictures_that_are_forgotten_as_soon_as_they_may_be(
+    kind: str, shelf: Shelf, oracle: Callable[[str], Oracle]
+) -> None:
+    """Preempted prompts must encode their pictures again, and chunks must find what the first chunk encoded."""
+    asked = questions(kind)
+    options = {"image_memory": 1, "prefix_cache": False, "token_budget": 9, "max_rows": 8}
+    with shelf.open(kind, kv_memory=memory_for(shelf[kind], 512), **options) as engine:
+        answers = greedy(engine, asked)
+        assert engine.stats().scheduler.preemptions > 0
+        assert engine.stats().images_cached == 0
+        for question, result in zip(asked, answers, strict=True):
+            oracle(kind).agrees(question, tokens(result))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_request_again(kind: str, shelf: Shelf) -> None:
     asked = questions(kind)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -269,7 +269,7 @@ class Engine:
     def stats(self) -> EngineStats:
         loop = self._loop
         return EngineStats(
-            counters=loop.counters,
+            counters=replace(loop.counters),
             scheduler=loop.scheduler.stats(),
             unfinished=len(self._unfinished),
             images_cached=len(loop.runner.embeddings),
