@@ -13,7 +13,7 @@ import numpy as np
 from training.prepare import padded_view
 from training.shapes import GRID, TILE
 from training.targets import IGNORE, NO_DIGIT, NO_SLOT, targets_of
-from training.warp import warp_glyph
+from training.warp import Bank
 from triptych.embedded.world import digits
 from triptych.embedded.world.draw import draw, sample_style, wear, write_number
 from triptych.embedded.world.scene import COLORS, MAX_TILT, SHAPES, Numeral, Scene, Thing
@@ -21,28 +21,30 @@ from triptych.embedded.world.scene import COLORS, MAX_TILT, SHAPES, Numeral, Sce
 Box = tuple[float, float, float, float]
 
 
-def make_crowd(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one crowded tile: pixels uint8 [S, S, 3], classes uint8 [P, 6] and places float16 [P, 4] as in `targets`."""
     side = int(TILE * rng.choice([1.0, 1.37, 1.75, 2.4], p=[0.25, 0.25, 0.3, 0.2]))
     scale = side / TILE
     taken: list[Box] = []
     things: list[Thing] = []
     numerals: list[Numeral] = []
-    share = rng.choice([0.0, 0.35, 0.7, 1.0], p=[0.2, 0.2, 0.3, 0.3])
-    for _ in range(60):
+    share = rng.choice([0.0, 0.4, 0.75, 1.0], p=[0.12, 0.2, 0.28, 0.4])
+    # Large things first, while there is room; then smaller ones between them.
+    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(rng.choice([24, 60, 130])), 60)))[::-1]
+    for tall in sizes * scale:
         if rng.random() < share:
-            numeral = _numeral(rng, side, scale, taken)
+            numeral = _numeral(rng, side, tall, scale, taken)
             if numeral is not None:
                 numerals.append(numeral)
         else:
-            thing = _thing(rng, side, scale, taken)
+            thing = _thing(rng, side, min(tall, 0.5 * side), scale, taken)
             if thing is not None:
                 things.append(thing)
     style = sample_style(rng)
     # Noise, blur and JPEG belong on the finished picture, once.
     image = draw(Scene(side, side, tuple(things)), replace(style, noise=0.0, blur=0.0, jpeg=None))
     for numeral in numerals:
-        image = write_number(image, numeral, style, rng, warp_glyph)
+        image = write_number(image, numeral, style, rng, bank.pick)
     view = padded_view(wear(image, style, rng))
     parts = [targets_of(Scene(side, side, tuple(things)), view)]
     parts += [targets_of(Scene(side, side, (), numeral), view) for numeral in numerals]
@@ -67,8 +69,7 @@ def _free(box: Box, side: int, gap: float, taken: list[Box]) -> bool:
     )
 
 
-def _thing(rng: np.random.Generator, side: int, scale: float, taken: list[Box]) -> Thing | None:
-    extent = math.exp(rng.uniform(math.log(7), math.log(64))) * scale
+def _thing(rng: np.random.Generator, side: int, extent: float, scale: float, taken: list[Box]) -> Thing | None:
     x, y = rng.uniform(0, side, 2)
     tilt = rng.uniform(-MAX_TILT, MAX_TILT)
     thing = Thing(str(rng.choice(SHAPES)), str(rng.choice(COLORS)), "small", float(x), float(y), extent, float(tilt))
@@ -79,12 +80,12 @@ def _thing(rng: np.random.Generator, side: int, scale: float, taken: list[Box]) 
     return thing
 
 
-def _numeral(rng: np.random.Generator, side: int, scale: float, taken: list[Box]) -> Numeral | None:
-    tall = math.exp(rng.uniform(math.log(7), math.log(60))) * scale
+def _numeral(rng: np.random.Generator, side: int, tall: float, scale: float, taken: list[Box]) -> Numeral | None:
     wide, advance = tall * rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.25)
-    length = int(rng.integers(1, 5))
+    length = int(rng.integers(1, 1 + max(1, min(4, int(side / (wide * advance))))))
     total = wide * (1 + (length - 1) * advance)
-    left, top = rng.uniform(0, side, 2)
+    # Large ones find a place only if it is not sought in vain.
+    left, top = rng.uniform(0, max(1.0, side - total)), rng.uniform(0, max(1.0, side - tall))
     if not _free((left, top, left + total, top + tall), side, 3 * scale, taken):
         return None
     taken.append((left, top, left + total, top + tall))

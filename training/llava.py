@@ -1,7 +1,8 @@
 """Train the two LLaVA models on packed conversations.
 
-python -m training.llava --stage one --minutes 40             LLaVA 1.5, from the tower that training.vision taught
-python -m training.llava --stage next --minutes 40            LLaVA 1.6, from the 1.5 of stage one
+python -m training.llava --stage both --minutes 60     one network that learns both forms in turn, from the tower of training.vision
+python -m training.llava --stage one --minutes 10      LLaVA 1.5 alone, from there
+python -m training.llava --stage next --minutes 20     LLaVA 1.6 alone, from there
 
 One picture is encoded once and answers many questions: the questions lie side by side behind it, each at the positions it would
 have alone and blind to the others, so that every one of them is exactly a single prompt.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ from training.shapes import EOS, GRID
 from training.state import WORK, Optimizer, Run
 from training.tokenizer import build
 from training.vision import Pool, Teacher, normalise
+
+
+# The weight of the tower's dense lessons beside the conversations.
+_DENSE = 0.25
 
 
 class Student(nn.Module):
@@ -75,25 +80,33 @@ def pack_image(features: Tensor, picture: Picture, newline: Tensor) -> Tensor:
     return torch.cat([base, plane.reshape(-1, width)])
 
 
-def forward(student: Student, rows: list[Row], anyres: bool, frozen: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Answer all conversations at once.
+def forward(
+    student: Student, rows: list[Row], anyres: bool, frozen: bool, crowd: Sequence[Picture] = ()
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Answer all conversations at once, and give the tower its dense lessons on the same pictures and on a `crowd`.
 
-    Returns logits [N, V] and labels [N] of the answer tokens, the segment each belongs to [N], and the tower's dense loss.
+    Returns logits [N, V] and labels [N] of the answer tokens, the segment each belongs to [N], and the dense loss.
     """
     llava = student.llava
     shown = [row.picture for row in rows if row.picture is not None]
-    pixels = np.concatenate([picture.pixels[views_of(picture, anyres)] for picture in shown])
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-        seen = llava.see(normalise(pixels))
+    parts = [views_of(picture, anyres) for picture in shown]
+    teaching = torch.is_grad_enabled() and not frozen
+    lessons = [(picture, part) for picture, part in zip(shown, parts, strict=True)]
+    if teaching:
+        lessons += [(picture, slice(0, 1)) for picture in crowd]
+    with torch.set_grad_enabled(teaching):
+        seen = llava.see(normalise(np.concatenate([picture.pixels[part] for picture, part in lessons])))
         dense = seen.new_zeros(())
-        if not frozen and torch.is_grad_enabled():
-            classes = torch.from_numpy(np.concatenate([picture.classes[views_of(picture, anyres)] for picture in shown]))
-            places = torch.from_numpy(np.concatenate([picture.places[views_of(picture, anyres)] for picture in shown]))
+        if teaching:
+            classes = torch.from_numpy(np.concatenate([picture.classes[part] for picture, part in lessons]))
+            places = torch.from_numpy(np.concatenate([picture.places[part] for picture, part in lessons]))
             dense, _ = student.teacher.losses(seen, classes, places)
+    counts = [len(picture.pixels[part]) for picture, part in zip(shown, parts, strict=True)]
+    seen = seen[: sum(counts)]
     features = llava.multi_modal_projector(seen)
     layout = _Layout(rows, anyres)
     x = llava.language_model.embed(layout.ids)
-    pieces = iter(features.split([len(picture.pixels[views_of(picture, anyres)]) for picture in shown]))
+    pieces = iter(features.split(counts))
     images = []
     for row in rows:
         if row.picture is not None:
@@ -200,57 +213,85 @@ def start(work: Path, stage: str) -> Student:
     """The network a stage begins with."""
     torch.manual_seed(0)
     student = Student()
-    if stage == "one":
+    if stage == "both":
         student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
     else:
-        student.load_state_dict(torch.load(work / "llava-one.pt", weights_only=True)["network"])
+        student.load_state_dict(torch.load(work / "llava-both.pt", weights_only=True)["network"])
     return student
 
 
-def train(stage: str, minutes: float, work: Path, size: int, peak: float, frozen_minutes: float) -> Student:
-    """Train a stage, or go on from its saved state. The tower rests for the first `frozen_minutes`."""
-    anyres = stage == "next"
-    student = start(work, stage)
-    form = Form(build(), anyres)
-    optimizer = Optimizer(student, peak, slow="tower", slowness=0.4)
-    run = Run(work / f"llava-{stage}.pt", student, optimizer, minutes)
+@dataclass(frozen=True)
+class Plan:
+    """What a stage does: processor minutes, peak rate, pictures in a batch of 1.5, crowded tiles beside it, minutes of a resting tower."""
+
+    stage: str
+    minutes: float
+    peak: float
+    size: int
+    crowded: int
+    frozen_minutes: float
+
+    @property
+    def forms(self) -> tuple[bool, ...]:
+        """The forms taken in turn: True is anyres."""
+        return {"both": (False, True), "one": (False,), "next": (True,)}[self.stage]
+
+
+def train(plan: Plan, work: Path) -> Student:
+    """Train a stage, or go on from its saved state."""
+    student = start(work, plan.stage)
+    run = Run(work / f"llava-{plan.stage}.pt", student, Optimizer(student, plan.peak, slow="tower", slowness=0.7), plan.minutes)
     rng = np.random.default_rng(run.step)
     random.seed(run.step)
+    tokenizer = build()
+    pool, crowds = Pool(work / "shards"), Pool(work / "crowd")
+    # A picture of 1.6 has four to six times the tiles.
+    sources = [(form, batches(rng, form, pool, max(4, plan.size // 2) if form.anyres else plan.size)) for form in
+               (Form(tokenizer, anyres) for anyres in plan.forms)]  # fmt: skip
     drawn = np.random.default_rng(11)
-    check = [make_picture(drawn, fresh=True) for _ in range(160)]
-    shown = 0.0
-    for rows in batches(rng, form, Pool(work / "shards"), size):
-        frozen = run.spent < frozen_minutes * 60
-        logits, labels, owner, dense = forward(student, rows, anyres, frozen)
+    check = [make_picture(drawn, None) for _ in range(120)]
+    follows = 0.0
+    shown = dict.fromkeys(plan.forms, 0.0)
+    while not run.done:
+        form, source = sources[run.step % len(sources)]
+        rows = next(source)
+        frozen = run.spent < plan.frozen_minutes * 60
+        if frozen and follows != (follows := (work / "vision.pt").stat().st_mtime):
+            # The tower may still be at school in another process: follow its progress.
+            student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
+        logits, labels, owner, dense = forward(student, rows, form.anyres, frozen, crowds.pictures(plan.crowded))
         loss = F.cross_entropy(logits, labels)
-        (loss + 0.15 * dense).backward()
+        (loss + _DENSE * dense).backward()
         run.advance()
         right = exact_segments(logits, labels, owner, sum(len(row.segments) for row in rows))
-        shown = 0.97 * shown + 0.03 * float(np.mean(right))
+        shown[form.anyres] = 0.97 * shown[form.anyres] + 0.03 * float(np.mean(right))
         if run.step % 20 == 0:
-            print(f"step {run.step} {run.spent / 60:.1f} min loss {loss.item():.3f} dense {dense.item():.2f} exact {shown:.3f}", flush=True)
-        if run.step % 400 == 0 or run.done:
-            print(f"  check {evaluate(student, form, check)}", flush=True)
-        if run.done:
-            return student
+            exact = " ".join(f"{'1.6' if anyres else '1.5'} {value:.3f}" for anyres, value in shown.items())
+            print(f"step {run.step} {run.spent / 60:.1f} min loss {loss.item():.3f} dense {dense.item():.2f} exact {exact}", flush=True)
+        if run.step % 500 == 0 or run.done:
+            for form, _ in sources:
+                print(f"  check {'1.6' if form.anyres else '1.5'} {evaluate(student, form, check)}", flush=True)
     return student
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stage", choices=("one", "next"), required=True)
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--frozen", type=float, default=4, help="minutes before the tower learns too")
-    parser.add_argument("--size", type=int, default=12, help="pictures in a batch")
+    parser.add_argument("--stage", choices=("both", "one", "next"), required=True)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--frozen", type=float, default=0, help="minutes before the tower learns too")
+    parser.add_argument("--size", type=int, default=12, help="pictures in a batch of 1.5, twice those of 1.6")
+    parser.add_argument("--crowded", type=int, default=10, help="crowded tiles beside them, for the tower alone")
     parser.add_argument("--peak", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--out", type=Path, help="write the checkpoint here at the end")
+    parser.add_argument("--out", type=Path, help="write the checkpoints into folders here at the end")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    student = train(args.stage, args.minutes, args.work, args.size, args.peak, args.frozen)
+    plan = Plan(args.stage, args.minutes, args.peak, args.size, args.crowded, args.frozen)
+    student = train(plan, args.work)
     if args.out:
-        write_llava(student.llava, args.out, args.stage == "next")
+        for anyres in plan.forms:
+            write_llava(student.llava, args.out / ("tiny-llava-1.6" if anyres else "tiny-llava-1.5"), anyres)
 
 
 if __name__ == "__main__":

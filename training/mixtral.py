@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,21 @@ def conversation(rng: np.random.Generator, tokenizer: Tokenizer, turns: int) -> 
     return ids, labels
 
 
-def batch(rng: np.random.Generator, tokenizer: Tokenizer, rows: int) -> tuple[Tensor, Tensor]:
-    """Pad `rows` conversations into ids and labels [B, T]."""
-    turns = int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
-    chats = [conversation(rng, tokenizer, turns) for _ in range(rows // turns)]
-    longest = max(len(ids) for ids, _ in chats)
-    ids = torch.tensor([row + [shapes.EOS] * (longest - len(row)) for row, _ in chats])
-    labels = torch.tensor([row + [-100] * (longest - len(row)) for _, row in chats])
-    return ids, labels
+def batches(rng: np.random.Generator, tokenizer: Tokenizer, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless ids and labels [B, T] of about `tokens` each; chats of like length come together, to pad little."""
+    while True:
+        chats = [conversation(rng, tokenizer, int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))) for _ in range(1024)]
+        chats.sort(key=lambda chat: len(chat[0]))
+        chunks: list[list[tuple[list[int], list[int]]]] = [[]]
+        for chat in chats:
+            if len(chat[0]) * (len(chunks[-1]) + 1) > tokens:
+                chunks.append([])
+            chunks[-1].append(chat)
+        for index in rng.permutation(len(chunks)):
+            longest = len(chunks[index][-1][0])
+            ids = [row + [shapes.EOS] * (longest - len(row)) for row, _ in chunks[index]]
+            labels = [row + [-100] * (longest - len(row)) for _, row in chunks[index]]
+            yield torch.tensor(ids), torch.tensor(labels)
 
 
 def loss_of(network: Decoder, ids: Tensor, labels: Tensor) -> tuple[Tensor, float]:
@@ -90,7 +98,7 @@ def evaluate(network: Decoder, tokenizer: Tokenizer, seed: int, count: int) -> d
     }
 
 
-def train(minutes: float, work: Path, rows: int, peak: float) -> Decoder:
+def train(minutes: float, work: Path, tokens: int, peak: float) -> Decoder:
     """Train from scratch or go on from the saved state."""
     torch.manual_seed(0)
     tokenizer = build()
@@ -98,29 +106,31 @@ def train(minutes: float, work: Path, rows: int, peak: float) -> Decoder:
     run = Run(work / "mixtral.pt", network, Optimizer(network, peak), minutes)
     rng = np.random.default_rng(1000 + run.step)
     started, shown = time.monotonic(), 0.0
-    while not run.done:
-        loss, right = loss_of(network, *batch(rng, tokenizer, rows))
+    for ids, labels in batches(rng, tokenizer, tokens):
+        loss, right = loss_of(network, ids, labels)
         loss.backward()
         run.advance()
         shown = 0.98 * shown + 0.02 * right
         if run.step % 50 == 0:
             print(f"step {run.step} {run.spent / 60:.1f} min loss {loss.item():.4f} tokens {shown:.4f}", flush=True)
-        if run.step % 500 == 0:
+        if run.step % 500 == 0 or run.done:
             print(f"  exact {evaluate(network, tokenizer, 7, 200)} after {time.monotonic() - started:.0f} s", flush=True)
+        if run.done:
+            break
     return network
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--rows", type=int, default=192)
+    parser.add_argument("--tokens", type=int, default=5000, help="tokens in a batch")
     parser.add_argument("--peak", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, help="write the checkpoint here at the end")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    network = train(args.minutes, args.work, args.rows, args.peak)
+    network = train(args.minutes, args.work, args.tokens, args.peak)
     print(evaluate(network, build(), 99, 1000))
     if args.out:
         write_mixtral(network, args.out)

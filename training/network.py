@@ -35,7 +35,8 @@ class VisionLayer(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, hidden)
         x = x + self.self_attn["out_proj"](mixed)
         inner = self.mlp["fc1"](self.layer_norm2(x))
-        return x + self.mlp["fc2"](inner * torch.sigmoid(1.702 * inner))
+        # quick_gelu, x * sigmoid(1.702 x), in one fused step.
+        return x + self.mlp["fc2"](F.silu(1.702 * inner) / 1.702)
 
 
 class VisionModel(nn.Module):
@@ -51,11 +52,16 @@ class VisionModel(nn.Module):
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(VisionLayer(shape) for _ in range(shape.layers))})
         self.post_layernorm = nn.LayerNorm(shape.hidden)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """[B, 3, S, S] normalised pixels -> [B, GRID * GRID, H] features, class token dropped."""
-        x = self.patch(pixels).flatten(2).transpose(1, 2)
-        start = self.embeddings["class_embedding"].expand(x.shape[0], 1, -1)
-        x = self.pre_layrnorm(torch.cat([start, x], dim=1) + self.position)
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """[B, 3, S, S] normalised pixels -> [B, GRID * GRID, H] features, class token dropped.
+
+        With `keep` [B, K], patch numbers, only those patches are looked at and answered for: [B, K, H].
+        """
+        x = self.patch(pixels).flatten(2).transpose(1, 2) + self.position[1:]
+        if keep is not None:
+            x = x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
+        start = (self.embeddings["class_embedding"] + self.position[0]).expand(x.shape[0], 1, -1)
+        x = self.pre_layrnorm(torch.cat([start, x], dim=1))
         for layer in list(self.encoder["layers"])[:-1]:
             x = layer(x)
         return x[:, 1:]
@@ -149,10 +155,12 @@ class SparseMLP(nn.Module):
         top = top / top.sum(-1, keepdim=True)
         used = F.one_hot(chosen, shares.shape[-1]).float().sum(1)
         self.balance = (used.mean(0) / 2 * shares.mean(0)).sum() * shares.shape[-1]
-        out = torch.zeros_like(rows)
-        for index, expert in enumerate(self.experts):
-            where, place = (chosen == index).nonzero(as_tuple=True)
-            out = out.index_add(0, where, expert(rows[where]) * top[where, place, None].to(rows.dtype))
+        # Sort the pairs of row and expert by expert: one gather, one pass per expert, one scatter.
+        order = chosen.flatten().argsort(stable=True)
+        source = order // 2
+        counts = used.sum(0).long().tolist()
+        parts = [expert(part) for expert, part in zip(self.experts, rows[source].split(counts), strict=True)]
+        out = torch.zeros_like(rows).index_add(0, source, torch.cat(parts) * top.flatten()[order, None].to(rows.dtype))
         return out.view_as(x)
 
 

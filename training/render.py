@@ -20,7 +20,7 @@ from training.prepare import Grid, anyres_views, padded_view
 from training.shapes import GRID
 from training.state import WORK
 from training.targets import Targets, targets_of
-from training.warp import warp_glyph
+from training.warp import Bank
 from triptych.embedded.world import digits
 from triptych.embedded.world.draw import draw, sample_style
 from triptych.embedded.world.scene import Scene, sample_canvas, sample_number, sample_objects
@@ -40,10 +40,10 @@ class Picture:
     grid: Grid
 
 
-def make_picture(rng: np.random.Generator, fresh: bool = False) -> Picture:
+def make_picture(rng: np.random.Generator, bank: Bank | None) -> Picture:
     """Draw one picture of the training mix: half objects, nearly half numbers, a few empty or foreign ones.
 
-    `fresh` writes with the held-out digits as they are; otherwise with the trained ones, warped.
+    Numbers are written with the bank's variations of the trained digits; without a bank, with the held-out digits as they are.
     """
     roll = rng.random()
     scene: Scene | None
@@ -51,10 +51,10 @@ def make_picture(rng: np.random.Generator, fresh: bool = False) -> Picture:
         scene = sample_objects(rng)
     elif roll < 0.95:
         size = "small" if rng.random() < 0.55 else "large"
-        scene = sample_number(rng, digits.labels(), digits.held_out() if fresh else digits.trained(), size)
+        scene = sample_number(rng, digits.labels(), digits.trained() if bank else digits.held_out(), size)
     else:
         scene = Scene(*sample_canvas(rng)) if roll < 0.965 else None
-    image = draw_foreign(rng, *sample_canvas(rng)) if scene is None else draw(scene, sample_style(rng), None if fresh else warp_glyph)
+    image = draw_foreign(rng, *sample_canvas(rng)) if scene is None else draw(scene, sample_style(rng), bank.pick if bank else None)
     tiles, grid = anyres_views(image, GRID)
     views = [padded_view(image), *tiles]
     labels: list[Targets] = [targets_of(scene or Scene(*image.size), view) for view in views]
@@ -67,9 +67,9 @@ def make_picture(rng: np.random.Generator, fresh: bool = False) -> Picture:
     )
 
 
-def make_crowd_picture(rng: np.random.Generator) -> Picture:
+def make_crowd_picture(rng: np.random.Generator, bank: Bank) -> Picture:
     """Draw one crowded tile as a picture of a single view."""
-    pixels, classes, places = make_crowd(rng)
+    pixels, classes, places = make_crowd(rng, bank)
     return Picture(None, pixels[None], classes[None], places[None], Grid(1, 1, (0, GRID), (0, GRID)))
 
 
@@ -94,18 +94,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=180)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--crowd", action="store_true", help="crowded tiles for the tower's first lessons")
+    parser.add_argument("--variations", type=int, default=24, help="variations of each handwritten digit")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     args = parser.parse_args()
     folder = args.work / ("crowd" if args.crowd else "shards")
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(args.seed)
+    bank = Bank(args.variations, args.seed)
     end = time.monotonic() + args.minutes * 60
     while time.monotonic() < end:
         shards = sorted(folder.glob("*.pkl"), key=lambda path: path.stat().st_mtime)
         pictures = []
         for _ in range(args.size):
             started = time.monotonic()
-            pictures.append(make_crowd_picture(rng) if args.crowd else make_picture(rng))
+            pictures.append(make_crowd_picture(rng, bank) if args.crowd else make_picture(rng, bank))
             if len(shards) >= args.shards:
                 time.sleep(max(0.0, 1 / args.rate - (time.monotonic() - started)))
         for old in shards[: max(0, len(shards) - args.shards + 1)]:

@@ -16,7 +16,7 @@ WORK = Path(__file__).parent / "work"
 
 # Muon's steps keep their size under control and may be longer than AdamW's.
 _BOOST = 2.5
-_TABLES = ("embed", "position", "patch", "lm_head", "class_embedding")
+_TABLES = ("embed", "position", "patch", "lm_head", "class_embedding", "moe.gate")
 
 
 class Optimizer:
@@ -59,13 +59,16 @@ class Optimizer:
 
 
 class Run:
-    """A resumable run of a given length. Saves itself every `every` seconds; a restart goes on where the last save was."""
+    """A resumable run of `minutes` of processor time, so that a busy machine makes it longer but not worse.
+
+    Saves itself every `every` seconds; a restart goes on where the last save was.
+    """
 
     def __init__(self, path: Path, network: nn.Module, optimizer: Optimizer, minutes: float, every: float = 150.0) -> None:
         self.path, self.network, self.optimizer = path, network, optimizer
         self.seconds, self.every = minutes * 60, every
         self.step, self.spent = 0, 0.0
-        self._last = self._saved = time.monotonic()
+        self._last, self._saved = time.process_time(), time.monotonic()
         if path.exists():
             saved = torch.load(path, weights_only=True)
             network.load_state_dict(saved["network"])
@@ -87,9 +90,9 @@ class Run:
         """Take one optimizer step with the gradients at hand, count the time, save when due."""
         self.optimizer.step(self.share())
         self.step += 1
-        now = time.monotonic()
-        self.spent += now - self._last
-        self._last = now
+        now, used = time.monotonic(), time.process_time()
+        self.spent += used - self._last
+        self._last = used
         if now - self._saved > self.every or self.done:
             self.save()
             self._saved = now

@@ -19,11 +19,15 @@ from torch import Tensor, nn
 
 from training.network import VisionLayer, VisionModel
 from training.render import Picture, make_picture, read_shard
-from training.shapes import MEAN, PATCH, STD, VISION
+from training.shapes import GRID, MEAN, PATCH, STD, VISION
 from training.state import WORK, Optimizer, Run
 from training.targets import BARE, CLASSES, IGNORE
 
 _WEIGHTS = {"shape": 1.0, "color": 0.5, "size": 0.5, "left": 1.5, "right": 1.5, "slot": 0.4}
+
+
+# Patches looked at in the first part of the lessons.
+KEPT = 56
 
 
 class Teacher(nn.Module):
@@ -124,7 +128,7 @@ class Pool:
 
 def normalise(pixels: np.ndarray) -> Tensor:
     """Tiles uint8 [B, S, S, 3] -> float32 [B, 3, S, S] as the processors give them."""
-    values = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+    values = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 255
     return (values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
@@ -149,6 +153,12 @@ def tile_batch(pool: Pool, crowds: Pool, tiles: int, crowded: int) -> tuple[Tens
     )
 
 
+def worth_seeing(places: Tensor, count: int) -> Tensor:
+    """The numbers of `count` patches of each tile, those that show something first. `places` [B, P, 4] -> [B, count]."""
+    shows = ~places.isnan().any(-1)
+    return (shows + torch.rand(shows.shape)).topk(count, dim=1).indices
+
+
 @torch.no_grad()
 def evaluate(teacher: Teacher, pictures: list[Picture]) -> dict[str, float]:
     """Share right per head over the given pictures, padded views (1.5) and tiles (1.6) apart."""
@@ -170,16 +180,21 @@ def train(minutes: float, work: Path, tiles: int, peak: float) -> Teacher:
     run = Run(work / "vision.pt", teacher, Optimizer(teacher, peak), minutes)
     random.seed(run.step)
     pool, crowds = Pool(work / "shards"), Pool(work / "crowd")
-    if run.step == 0:
+    if run.step == 0 and (work / "vision-start.pt").exists():
+        teacher.load_state_dict(torch.load(work / "vision-start.pt", weights_only=True))
+    elif run.step == 0:
         start_whitened(teacher.tower, tile_batch(pool, crowds, 512, 256)[0])
     rng = np.random.default_rng(5)
-    check = [make_picture(rng, fresh=True) for _ in range(150)]
+    check = [make_picture(rng, None) for _ in range(150)]
     shown: dict[str, float] = {}
     while not run.done:
         # Crowds first, the real thing later.
-        crowded = 0.85 if run.spent < 0.5 * run.seconds else 0.4 if run.spent < 0.75 * run.seconds else 0.15
+        crowded = 0.75 if run.spent < 0.75 * run.seconds else 0.3
         pixels, classes, places = tile_batch(pool, crowds, tiles, int(crowded * tiles))
-        loss, right = teacher.losses(teacher.tower(pixels), classes, places)
+        # In the first part only patches that show something, and few others, are looked at: twice the tiles in the time.
+        keep = worth_seeing(places, KEPT) if run.spent < 0.8 * run.seconds else torch.arange(GRID * GRID).expand(len(pixels), -1)
+        rows = torch.arange(len(pixels))[:, None]
+        loss, right = teacher.losses(teacher.tower(pixels, keep), classes[rows, keep], places[rows, keep])
         loss.backward()
         run.advance()
         shown = {name: 0.97 * shown.get(name, value) + 0.03 * value for name, value in right.items()}

@@ -1,6 +1,7 @@
 """The packaged demonstration models: their names and the folders that hold their checkpoints.
 
-Importing this package costs nothing: no torch, no numpy. The drawn world that the models know is in `triptych.embedded.world`.
+Importing this package costs nothing: no torch, no numpy. The drawn world that the models know is in
+`triptych.embedded.world`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ NAMES: tuple[str, ...] = tuple(_FOLDERS)
 def path(name: str) -> Path:
     """Return the checkpoint folder of an embedded model.
 
-    `name` is one of `NAMES`. Raises KeyError, naming the choices, for any other. The package must be installed as files
-    (not imported from a zip), because the weights are mapped into memory.
+    `name` is one of `NAMES`. Raises KeyError, naming the choices, for any other. The package must be installed as
+    files (not imported from a zip), because the weights are mapped into memory.
     """
     if name not in _FOLDERS:
         raise KeyError(f"no embedded model {name!r}; there are {', '.join(NAMES)}")

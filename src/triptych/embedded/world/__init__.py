@@ -30,6 +30,7 @@ __all__ = [
     "Style",
     "Thing",
     "caption",
+    "draw",
     "evaluate",
     "evaluate_sums",
     "exams",
@@ -38,6 +39,5 @@ __all__ = [
     "sample_objects",
     "sample_question",
     "sample_style",
-    "draw",
     "sums",
 ]

@@ -1,6 +1,7 @@
 """The handwritten digits: scikit-learn's 1,797 scans of 8x8 pixels in 17 grays (UCI optical recognition data).
 
-The first 80 % (in the data set's order) may be trained on. The last 20 % never are: tests and evaluation draw with those.
+The first 80 % (in the data set's order) may be trained on. The last 20 % never are: tests and evaluation draw
+with those.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,17 +57,22 @@ class Style:
     seed: int
 
 
+def _rgb(values: Iterable[float]) -> Color:
+    red, green, blue = (int(np.clip(value, 0, 255)) for value in values)
+    return red, green, blue
+
+
 def sample_style(rng: np.random.Generator) -> Style:
     """Draw a style within the rules: light background, thin dark outline or none, mild noise, blur and JPEG."""
     if rng.random() < 0.45:
         background: Color = (255, 255, 255)
     else:
-        light = rng.integers(222, 256)
-        background = tuple(int(np.clip(light + rng.integers(-14, 15), 215, 255)) for _ in range(3))
+        light = int(rng.integers(222, 256))
+        background = _rgb(max(215, light + int(rng.integers(-14, 15))) for _ in range(3))
     dark = int(rng.integers(0, 70))
-    color = (dark, dark, dark) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 80, size=3))
+    color = (dark, dark, dark) if rng.random() < 0.7 else _rgb(rng.integers(0, 80, size=3))
     ink_dark = int(rng.integers(0, 80))
-    ink = (ink_dark,) * 3 if rng.random() < 0.75 else tuple(int(v) for v in rng.integers(0, 110, size=3))
+    ink = (ink_dark, ink_dark, ink_dark) if rng.random() < 0.75 else _rgb(rng.integers(0, 110, size=3))
     return Style(
         renderer=str(rng.choice(["polygon", "aliased", "distance"], p=[0.45, 0.2, 0.35])),
         background=background,
@@ -77,7 +82,9 @@ def sample_style(rng: np.random.Generator) -> Style:
         blur=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.1 else 0.0,
         jpeg=int(rng.integers(55, 96)) if rng.random() < 0.45 else None,
         ink=ink,
-        digit_filter=str(rng.choice(["nearest", "bilinear", "bicubic", "lanczos", "smooth"], p=[0.14, 0.22, 0.3, 0.14, 0.2])),
+        digit_filter=str(
+            rng.choice(["nearest", "bilinear", "bicubic", "lanczos", "smooth"], p=[0.14, 0.22, 0.3, 0.14, 0.2])
+        ),
         seed=int(rng.integers(2**31)),
     )
 
@@ -87,31 +94,31 @@ def sample_color(rng: np.random.Generator, name: str) -> Color:
     if rng.random() < 0.4:
         named = _NAMED[name]
         base = named[int(rng.integers(len(named)))]
-        return tuple(int(np.clip(value + rng.integers(-6, 7), 0, 255)) for value in base)
+        return _rgb(value + int(rng.integers(-6, 7)) for value in base)
     if name in ("black", "gray"):
         level = rng.uniform(0, 34) if name == "black" else rng.uniform(100, 168)
-        return tuple(int(np.clip(level + rng.uniform(-5, 5), 0, 255)) for _ in range(3))
+        return _rgb(level + rng.uniform(-5, 5) for _ in range(3))
     hue, saturation, value = (rng.uniform(*limits) for limits in _RANGES[name])
-    return tuple(int(round(255 * part)) for part in colorsys.hsv_to_rgb((hue % 360) / 360, saturation, value))
+    return _rgb(round(255 * part) for part in colorsys.hsv_to_rgb((hue % 360) / 360, saturation, value))
 
 
-GlyphWarp = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+GlyphInk = Callable[[int, np.random.Generator], np.ndarray]
 
 
-def draw(scene: Scene, style: Style, warp: GlyphWarp | None = None) -> Image.Image:
+def draw(scene: Scene, style: Style, ink: GlyphInk | None = None) -> Image.Image:
     """Draw `scene` in `style` as an RGB picture of the scene's size.
 
-    `warp` may change the ink of each digit (float [H, W] from 0 to 1) before it is laid on; training varies handwriting with it.
+    `ink` may give another ink (float [8, 8] from 0 to 1) for the scan of an index; training varies handwriting with it.
     """
     rng = np.random.default_rng(style.seed)
     canvas = RENDERERS[style.renderer](scene, style, rng)
     if scene.numeral is not None:
-        canvas = write_number(canvas, scene.numeral, style, rng, warp)
+        canvas = write_number(canvas, scene.numeral, style, rng, ink)
     return wear(canvas, style, rng)
 
 
 def outline_of(thing: Thing, rng: np.random.Generator) -> Outline:
-    """The corners of a thing in its unit box, with the small liberties that people take (arm width, points of the star)."""
+    """The corners of a thing in its unit box, with the small liberties that people take (arm width, star points)."""
     if thing.shape == "circle":
         return [(0.5 * math.cos(t), 0.5 * math.sin(t)) for t in np.linspace(0, 2 * math.pi, 72, endpoint=False)]
     if thing.shape == "square":
@@ -141,7 +148,7 @@ def _corners(thing: Thing, rng: np.random.Generator) -> np.ndarray:
 
 
 def _edge(style: Style, fill: Color) -> Color:
-    return style.outline_color if style.outline_color is not None else tuple(int(value * 0.4) for value in fill)
+    return style.outline_color if style.outline_color is not None else _rgb(value * 0.4 for value in fill)
 
 
 def _draw_polygons(scene: Scene, style: Style, rng: np.random.Generator, scale: int) -> Image.Image:
@@ -150,12 +157,13 @@ def _draw_polygons(scene: Scene, style: Style, rng: np.random.Generator, scale: 
     width = max(1, round(style.outline * scene.shorter * scale)) if style.outline else 0
     for thing in scene.things:
         fill = sample_color(rng, thing.color)
+        edge = _edge(style, fill) if width else None
         points = [tuple(point) for point in _corners(thing, rng) * scale]
         if thing.shape == "circle":
             r, x, y = 0.5 * thing.extent * scale, thing.x * scale, thing.y * scale
-            pen.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=_edge(style, fill) if width else None, width=width)
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=edge, width=width)
         else:
-            pen.polygon(points, fill=fill, outline=_edge(style, fill) if width else None, width=max(width, 1))
+            pen.polygon(points, fill=fill, outline=edge, width=max(width, 1))
     if scale == 1:
         return canvas
     return canvas.resize((scene.width, scene.height), Image.Resampling.BOX)
@@ -224,17 +232,15 @@ _FILTERS = {
 
 
 def write_number(
-    canvas: Image.Image, numeral: Numeral, style: Style, rng: np.random.Generator, warp: GlyphWarp | None
+    canvas: Image.Image, numeral: Numeral, style: Style, rng: np.random.Generator, ink: GlyphInk | None
 ) -> Image.Image:
     """Return the picture with a number written on it, digit by digit."""
     picture = np.asarray(canvas, np.float32).copy()
     for box, index in zip(numeral.boxes, numeral.glyphs, strict=True):
-        left, top = int(round(box[0])), int(round(box[1]))
-        right, bottom = max(left + 2, int(round(box[2]))), max(top + 2, int(round(box[3])))
-        ink = glyphs()[index]
-        if warp is not None:
-            ink = warp(ink, rng)
-        cover = _enlarge(ink, right - left, bottom - top, style.digit_filter)
+        left, top = round(box[0]), round(box[1])
+        right, bottom = max(left + 2, round(box[2])), max(top + 2, round(box[3]))
+        scan = glyphs()[index] if ink is None else ink(index, rng)
+        cover = _enlarge(scan, right - left, bottom - top, style.digit_filter)
         part = picture[max(top, 0) : bottom, max(left, 0) : right]
         cover = cover[max(0, -top) :, max(0, -left) :][: part.shape[0], : part.shape[1]]
         # Neighbouring cells may overlap: ink darkens, paper never covers ink.
@@ -254,7 +260,7 @@ def _enlarge(ink: np.ndarray, width: int, height: int, how: str) -> np.ndarray:
 
 
 def wear(canvas: Image.Image, style: Style, rng: np.random.Generator) -> Image.Image:
-    """Return the picture as it looks after a camera or a file format had it: blurred, noisy, compressed as `style` says."""
+    """Return the picture as a camera or a file format leaves it: blurred, noisy, compressed as `style` says."""
     if style.blur:
         canvas = canvas.filter(ImageFilter.GaussianBlur(style.blur))
     if style.noise:

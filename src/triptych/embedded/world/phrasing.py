@@ -76,9 +76,22 @@ def absent_mention(rng: np.random.Generator, shape: str) -> str:
     return say_shape(rng, shape)
 
 
-_WHERE = (" in the picture", " in the image", " in this image", " in this picture", " in the drawing", " here", " in the photo")
+_WHERE = (
+    " in the picture",
+    " in the image",
+    " in this image",
+    " in this picture",
+    " in the drawing",
+    " here",
+    " in the photo",
+)
 _BEFORE = ("Please tell me: ", "Tell me, ", "Question: ", "Look at the picture. ", "Hi, ", "Please answer: ")
-_AFTER = (" Answer briefly.", " Answer in one word.", " Please answer.", " Answer the question using a single word or phrase.")
+_AFTER = (
+    " Answer briefly.",
+    " Answer in one word.",
+    " Please answer.",
+    " Answer the question using a single word or phrase.",
+)
 
 
 def vary(rng: np.random.Generator, text: str, place: bool = True) -> str:

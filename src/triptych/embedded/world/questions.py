@@ -86,31 +86,35 @@ def ask_count(rng: np.random.Generator, scene: Scene) -> Question:
     features: dict[str, str] = {}
     if rng.random() < 0.7:
         chosen = things[rng.integers(len(things))] if things and rng.random() < 0.7 else None
-        for feature in pick(rng, (("color",), ("color",), ("shape",), ("shape",), ("size",), ("color", "shape"), ("size", "shape"))):
+        for feature in pick(rng, _COUNTED):
             features[feature] = getattr(chosen, feature) if chosen else pick(rng, _VALUES[feature])
     count = sum(all(getattr(thing, key) == value for key, value in features.items()) for thing in things)
     name = mention(rng, features, plural=True)
     forms = (
-        "How many {0} are there?", "How many {0} are there?", "How many {0} are in the picture?", "How many {0} can you see?",
-        "How many {0} do you see?", "Count the {0}.", "What is the number of {0}?", "How many {0}?",
-        "How many {0} does the image show?",
+        "How many {0} are there?", "How many {0} are there?", "How many {0} are in the picture?",
+        "How many {0} can you see?", "How many {0} do you see?", "Count the {0}.", "What is the number of {0}?",
+        "How many {0}?", "How many {0} does the image show?",
     )  # fmt: skip
     return Question(vary(rng, pick(rng, forms).format(name)), str(count), "count")
 
 
+_COUNTED = (("color",), ("color",), ("shape",), ("shape",), ("size",), ("color", "shape"), ("size", "shape"))
 _VALUES = {"color": COLORS, "shape": SHAPES, "size": SIZES}
+
+
+_SOUGHT = (("color", "shape"),) * 4 + (("shape",), ("color",), ("size", "shape"), ("size", "color", "shape"))
 
 
 def ask_exists(rng: np.random.Generator, scene: Scene) -> Question:
     """Ask whether something of a given look is there; half of the answers are yes."""
     things = scene.things
-    keys = pick(rng, (("color", "shape"),) * 4 + (("shape",), ("color",), ("size", "shape"), ("size", "color", "shape")))
+    keys = pick(rng, _SOUGHT)
     wanted = {key: pick(rng, _VALUES[key]) for key in keys}
     if things:
         # A near miss (one feature changed) is the hard way to say no.
         near = things[rng.integers(len(things))]
         wanted = {key: getattr(near, key) for key in keys}
-        if rng.random() < 0.55:
+        if rng.random() < 0.8:
             changed = keys[rng.integers(len(keys))]
             other = things[rng.integers(len(things))] if rng.random() < 0.5 else None
             wanted[changed] = getattr(other, changed) if other else pick(rng, _VALUES[changed])
@@ -161,9 +165,9 @@ def ask_beside(rng: np.random.Generator, scene: Scene) -> Question | None:
         return None
     said = pick(rng, _SIDE[side])
     forms = (
-        "What is {0} the {1}?", "What is {0} the {1}?", "What's {0} the {1}?", "What " + say_object(rng) + " is {0} the {1}?",
-        "Which " + say_object(rng) + " is {0} the {1}?", "What can you see {0} the {1}?", "What lies {0} the {1}?",
-        "What do you see {0} the {1}?",
+        "What is {0} the {1}?", "What is {0} the {1}?", "What's {0} the {1}?",
+        "What " + say_object(rng) + " is {0} the {1}?", "Which " + say_object(rng) + " is {0} the {1}?",
+        "What can you see {0} the {1}?", "What lies {0} the {1}?", "What do you see {0} the {1}?",
     )  # fmt: skip
     answer = describe(there[0]) if there else "nothing"
     return Question(vary(rng, pick(rng, forms).format(said, name)), answer, "beside")
@@ -190,16 +194,19 @@ def ask_missing(rng: np.random.Generator, scene: Scene) -> Question | None:
     if any(thing.shape == shape for thing in scene.things):
         return None
     said = absent_mention(rng, shape)
-    forms = ("What color is the {0}?", "What size is the {0}?", "What is to the left of the {0}?", "What is above the {0}?")
+    forms = (
+        "What color is the {0}?", "What size is the {0}?", "What is to the left of the {0}?", "What is above the {0}?",
+    )  # fmt: skip
     return Question(vary(rng, _spell(rng, pick(rng, forms).format(said))), f"there is no {shape}", "missing")
 
 
 NUMBER_REQUESTS = (
-    "What number is written?", "What number is written?", "What number is this?", "Which number is written?", "What number is it?",
-    "What is the number?", "What number do you see?", "What number can you see?", "What does it say?", "Read the number.",
-    "What is written?", "What is written here?", "What number is shown?", "Which number is shown?", "Which number is this?",
-    "What is the handwritten number?", "Read the digits.", "What digits are written?", "Please read the number.",
-    "What number is in the picture?", "What number does the image show?", "What does the number say?",
+    "What number is written?", "What number is written?", "What number is this?", "Which number is written?",
+    "What number is it?", "What is the number?", "What number do you see?", "What number can you see?",
+    "What does it say?", "Read the number.", "What is written?", "What is written here?", "What number is shown?",
+    "Which number is shown?", "Which number is this?", "What is the handwritten number?", "Read the digits.",
+    "What digits are written?", "Please read the number.", "What number is in the picture?",
+    "What number does the image show?", "What does the number say?",
 )  # fmt: skip
 
 
@@ -212,8 +219,11 @@ def ask_number(rng: np.random.Generator, scene: Scene) -> Question:
 def ask_digits(rng: np.random.Generator, scene: Scene) -> Question:
     """Ask how many digits there are, or whether there is a number at all."""
     if scene.numeral is None or rng.random() < 0.4:
-        forms = ("Is there a number?", "Is there a number in the picture?", "Do you see a number?", "Is there a handwritten number?")
-        return Question(vary(rng, pick(rng, forms)), "yes" if scene.numeral else "no", "exists")
+        sought = (
+            "Is there a number?", "Is there a number in the picture?", "Do you see a number?",
+            "Is there a handwritten number?",
+        )  # fmt: skip
+        return Question(vary(rng, pick(rng, sought)), "yes" if scene.numeral else "no", "exists")
     forms = ("How many digits are there?", "How many digits does the number have?", "How many digits are written?")
     return Question(vary(rng, pick(rng, forms)), number_of(scene.numeral.text), "count")
 
@@ -226,10 +236,12 @@ def ask_offtopic(rng: np.random.Generator, scene: Scene) -> Question:
 _Asker = Callable[[np.random.Generator, Scene], Question | None]
 _ABOUT_THINGS: tuple[tuple[_Asker, float], ...] = (
     (ask_color, 0.19), (ask_shape, 0.16), (ask_size, 0.06), (ask_count, 0.16), (ask_exists, 0.14), (ask_is, 0.05),
-    (ask_beside, 0.16), (ask_side, 0.03), (ask_missing, 0.02), (ask_number, 0.01), (ask_digits, 0.01), (ask_offtopic, 0.01),
+    (ask_beside, 0.16), (ask_side, 0.03), (ask_missing, 0.02), (ask_number, 0.01), (ask_digits, 0.01),
+    (ask_offtopic, 0.01),
 )  # fmt: skip
 _ABOUT_NUMBER: tuple[tuple[_Asker, float], ...] = (
-    (ask_number, 0.82), (ask_digits, 0.08), (ask_count, 0.02), (ask_exists, 0.03), (ask_missing, 0.02), (ask_offtopic, 0.03),
+    (ask_number, 0.82), (ask_digits, 0.08), (ask_count, 0.02), (ask_exists, 0.03), (ask_missing, 0.02),
+    (ask_offtopic, 0.03),
 )  # fmt: skip
 _ABOUT_NOTHING: tuple[tuple[_Asker, float], ...] = (
     (ask_count, 0.3), (ask_exists, 0.3), (ask_missing, 0.2), (ask_number, 0.1), (ask_offtopic, 0.1),

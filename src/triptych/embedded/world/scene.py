@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ SIZES = ("small", "large")
 # Extent of an object as a fraction of the picture's shorter side.
 EXTENT = {"small": (0.125, 0.2), "large": (0.25, 0.4)}
 # Height of one digit cell as a fraction of the picture's shorter side.
-DIGIT_HEIGHT = {"small": (0.04, 0.06), "large": (0.15, 0.5)}
+DIGIT_HEIGHT = {"small": (0.04, 0.06), "large": (0.15, 0.45)}
 MAX_TILT = 15.0
 # Two axes closer than this leave it open which one "their centres are further apart" on: such scenes are not drawn.
 CLEAR_AXIS = 0.85
@@ -41,7 +42,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Numeral:
-    """A handwritten number. `boxes` are the digit cells (left, top, right, bottom) in pixels; `glyphs` index the digits data."""
+    """A handwritten number. `boxes` are its digit cells (left, top, right, bottom) in pixels; `glyphs` index the scans."""
 
     text: str
     size: str
@@ -80,7 +81,7 @@ def sample_canvas(rng: np.random.Generator, longest_ratio: float = 3.0, shortest
     ratio = math.exp(rng.uniform(0, min(spread, reach)))
     short = math.exp(rng.uniform(math.log(shortest), math.log(max(700, shortest + 1))))
     short = int(np.clip(short, shortest, 1200 / ratio))
-    long = int(round(short * ratio))
+    long = round(short * ratio)
     return (long, short) if rng.random() < 0.6 else (short, long)
 
 
@@ -89,19 +90,22 @@ def sample_things(rng: np.random.Generator, width: int, height: int, count: int)
     short = min(width, height)
     things: list[Thing] = []
     # Repeated colours and shapes make counting and telling apart worth asking about.
-    palette = rng.choice(COLORS, size=rng.integers(1, 5)) if rng.random() < 0.3 else COLORS
-    forms = rng.choice(SHAPES, size=rng.integers(1, 4)) if rng.random() < 0.3 else SHAPES
+    palette = [str(rng.choice(COLORS)) for _ in range(rng.integers(1, 5))] if rng.random() < 0.3 else COLORS
+    forms = [str(rng.choice(SHAPES)) for _ in range(rng.integers(1, 4))] if rng.random() < 0.3 else SHAPES
     for _ in range(count):
         size = SIZES[int(rng.random() < 0.5)]
         for _ in range(40):
-            candidate = _sample_thing(rng, width, height, short, size, palette, forms)
+            candidate = _sample_thing(rng, width, height, size, palette, forms)
             if all(_apart(candidate, other, short) for other in things):
                 things.append(candidate)
                 break
     return tuple(sorted(things, key=lambda thing: thing.x))
 
 
-def _sample_thing(rng, width, height, short, size, palette, forms) -> Thing:
+def _sample_thing(
+    rng: np.random.Generator, width: int, height: int, size: str, palette: Sequence[str], forms: Sequence[str]
+) -> Thing:
+    short = min(width, height)
     extent = rng.uniform(*EXTENT[size]) * short
     tilt = 0.0 if rng.random() < 0.3 else rng.uniform(-MAX_TILT, MAX_TILT)
     thing = Thing(str(rng.choice(forms)), str(rng.choice(palette)), size, 0.0, 0.0, float(extent), float(tilt))
@@ -140,7 +144,9 @@ def sample_number(rng: np.random.Generator, labels: np.ndarray, allowed: np.ndar
             return Scene(width, height, (), numeral)
 
 
-def _sample_numeral(rng, width, height, size, labels, allowed) -> Numeral | None:
+def _sample_numeral(
+    rng: np.random.Generator, width: int, height: int, size: str, labels: np.ndarray, allowed: np.ndarray
+) -> Numeral | None:
     length = int(rng.choice([1, 2, 3, 4], p=[0.2, 0.25, 0.28, 0.27]))
     low, high = DIGIT_HEIGHT[size]
     short = min(width, height)
@@ -150,7 +156,7 @@ def _sample_numeral(rng, width, height, size, labels, allowed) -> Numeral | None
     high = min(high, widest, 0.9 * height / short)
     if high < low:
         return None
-    tall = rng.uniform(low, high) * short
+    tall = math.exp(rng.uniform(math.log(low), math.log(high))) * short
     wide = tall * aspect
     total = wide * (1 + (length - 1) * advance)
     left = rng.uniform(0.01 * width, width - total - 0.01 * width)
