@@ -27,6 +27,7 @@ from triptych.engine.errors import (
 from triptych.engine.grammar import Matcher
 from triptych.engine.handle import RequestHandle
 from triptych.engine.images import open_image
+from triptych.engine.ops.linear import Linear
 from triptych.engine.pixels import PixelStore
 from triptych.engine.request import Constraint, Delta, Finished, Prompt, Request, SamplingParams
 from triptych.engine.runner import Runner
@@ -141,6 +142,30 @@ def test_a_step_that_fails_ends_its_requests_and_not_the_engine(
     assert calls[3] == 3
     check_books(engine)
     assert len(tokens(ask(engine, f"0 {LONG}", max_tokens=9, ignore_eos=True).result())) == 9
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["packs", "cannot pack"])
+def test_matrices_are_packed_between_steps(fails: bool, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that starts on its weights as they are stored answers the same before, during and after."""
+    params = {"max_tokens": 40, "ignore_eos": True}
+    with shelf.open("llama") as engine:
+        expected = tokens(ask(engine, LONG, **params).result())
+    pack, calls = Linear.pack, []
+
+    def watched(self: Linear) -> bool:
+        calls.append(self)
+        if fails and len(calls) == 3:
+            raise MemoryError
+        return pack(self)
+
+    monkeypatch.setattr(Linear, "pack", watched)
+    monkeypatch.setattr("triptych.engine.engine.PACK_AT_ONCE", 0)
+    monkeypatch.setattr("triptych.engine.loop.PACKING_SLICE", 1e-5)
+    with shelf.open("llama") as engine:
+        assert tokens(ask(engine, LONG, **params).result()) == expected
+        wait_until(lambda: not engine._loop.runner.model.unpacked)
+        assert len(calls) == 3 if fails else len(calls) > 3
+        assert tokens(ask(engine, LONG, **params).result()) == expected
 
 
 def test_a_failed_prefill_leaves_nothing_that_others_could_find(

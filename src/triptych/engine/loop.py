@@ -116,8 +116,16 @@ class EngineLoop:
             plan = self.scheduler.schedule()
             if plan is not None:
                 self._guarded_step(plan)
-            if self.runner.model.unpacked:
-                self.runner.model.pack(PACKING_SLICE)
+            self._pack()
+
+    def _pack(self) -> None:
+        model = self.runner.model
+        if model.unpacked:
+            try:
+                model.pack(PACKING_SLICE)
+            except Exception:  # of memory, most likely; what is packed already and what is not both work
+                log.exception("the other matrices stay as they are stored")
+                model.unpacked.clear()
 
     def stop(self, reason: str) -> None:
         """Ends every unfinished request with EngineStoppedError; nothing may be submitted any more."""
