@@ -41,8 +41,10 @@ def main() -> None:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     default = ("decode", "together", "prefill") if options.shape == "X" else CASES[:-1]
-    engines = [Remote("transformers", folder, "bf16")]
-    engines += [Remote("triptych", folder, precision) for precision in options.precisions]
+    engines = []
+    for name, precision in [("transformers", "bf16"), *(("triptych", held) for held in options.precisions)]:
+        engines.append(Remote(name, folder, precision))
+        engines[-1].call("settle")
     print(f"shape {options.shape}: " + ", ".join(f"{e.name} ready in {e.load_seconds:.1f} s" for e in engines))
     rows = []
     for case in options.cases or default:

@@ -68,6 +68,13 @@ class Ours:
             self.engine._loop.runner.model.llava.encode(pixels)
             return {"seconds": time.perf_counter() - started}
 
+    def settle(self) -> dict[str, float]:
+        """Waits until all matrices are in their fastest form, which happens beside the first steps."""
+        started = time.perf_counter()
+        while self.engine._loop.runner.model.unpacked:
+            time.sleep(0.1)
+        return {"seconds": time.perf_counter() - started}
+
     def prefill(self, seed: int, count: int) -> dict[str, float]:
         started = time.perf_counter()
         self._finish([self._submit(self.engine.raw_prompt(token_ids(seed, count)), 1)])
@@ -132,6 +139,9 @@ class Theirs:
         else:
             self.model.get_image_features(pixel_values=pixels)
         return {"seconds": time.perf_counter() - started}
+
+    def settle(self) -> dict[str, float]:
+        return {"seconds": 0.0}
 
     def prefill(self, seed: int, count: int) -> dict[str, float]:
         ids = self.torch.tensor([token_ids(seed, count)])
