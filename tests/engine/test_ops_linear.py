@@ -135,6 +135,15 @@ def test_a_row_does_not_depend_on_its_neighbours():
             assert torch.equal(linear(x[token : token + 1])[0], together[token])
 
 
+def test_inputs_are_left_alone():
+    w, bias = weight(64, 96)
+    for precision in ("fp32", "int8", "int4", "w8a8"):
+        x = inputs(5, 96).float()
+        before = x.clone()
+        make_linear(w, bias, precision=precision)(x)
+        assert torch.equal(x, before)
+
+
 def test_all_zeros():
     for precision in ("bf16", "int8", "int4", "w8a8"):
         linear = make_linear(torch.zeros(64, 96), precision=precision)
