@@ -19,18 +19,6 @@ EOS = 2
 LONG = "the cat and the hat and the dog in the street and the red car on the road to the sea"
 
 
-@pytest.fixture
-def engine(shelf: Shelf):
-    with shelf.open("llama") as engine:
-        yield engine
-
-
-@pytest.fixture
-def seeing(shelf: Shelf):
-    with shelf.open("llava16") as engine:
-        yield engine
-
-
 def reasons(result: Result) -> list[Any]:
     return [choice.finish_reason for choice in result.choices]
 

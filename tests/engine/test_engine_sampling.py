@@ -36,12 +36,6 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def engine(shelf: Shelf):
-    with shelf.open("llama") as engine:
-        yield engine
-
-
 def drawn(engine: Engine, **params: Any) -> list[list[int]]:
     """The tokens of all choices."""
     result = ask(engine, QUESTION, **{**RANDOM, **params}).result()

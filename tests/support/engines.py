@@ -11,12 +11,13 @@ from threading import Event
 from typing import Any
 
 import checkpoints
+from picture_files import encoded, noise
 
 from triptych.engine.config import BLOCK_SIZE, EngineConfig
 from triptych.engine.engine import Engine
 from triptych.engine.handle import RequestHandle, Result
 from triptych.engine.images import ImageInput, open_image
-from triptych.engine.request import Delta, Prompt, Request, SamplingParams
+from triptych.engine.request import Delta, Finished, Prompt, Request, SamplingParams
 
 MAKERS: dict[str, Callable[..., Path]] = {
     "llava15": checkpoints.make_llava15,
@@ -74,6 +75,19 @@ def tokens(result: Result) -> list[int]:
 
 def results(handles: Iterable[RequestHandle]) -> list[Result]:
     return [handle.result() for handle in handles]
+
+
+def finished(handle: RequestHandle) -> Finished:
+    """The last event of a request."""
+    *_, last = handle
+    assert isinstance(last, Finished)
+    return last
+
+
+def truncated(seed: int = 0) -> bytes:
+    """A JPEG whose header is sound and whose pixels end early."""
+    content = encoded(noise(200, 150, seed=seed), "JPEG")
+    return content[: len(content) // 2]
 
 
 def memory_for(engine_kind: Path, tokens: int) -> int:
