@@ -50,7 +50,7 @@ class Ours:
 
     def image(self, seed: int, side: int, text: int) -> dict[str, float]:
         """Time to the first token of a question about a picture."""
-        from triptych.engine.images import open_image
+        from triptych.engine.imaging.images import open_image
 
         picture = noise_image(seed, side)
         started = time.perf_counter()

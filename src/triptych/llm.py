@@ -19,14 +19,14 @@ from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import EngineStoppedError, ParameterError
 from .engine.handle import RequestHandle
-from .engine.images import open_image
+from .engine.imaging.images import open_image
 from .engine.request import Prompt, Request, SamplingParams
 from .models import DEFAULT_MODEL, cache_folder, locate
 from .parameters import reject_unknown, sampling_params
 from .streams import AsyncTextStream, EventBridge, TextStream
 
 if TYPE_CHECKING:
-    from .engine.images import ImageSource
+    from .engine.imaging.images import ImageSource
 
 CAPTION_PROMPT = "Describe the picture."
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .engine.checkpoint import TextConfig
+from .engine.checkpoints.checkpoint import TextConfig
 from .engine.errors import ParameterError
-from .engine.images import open_image
+from .engine.imaging.images import open_image
 from .engine.request import Prompt, Request, SamplingParams
 from .engine.sizing import BYTES_PER_WEIGHT, Parameters, Sizing, count_parameters
 from .llm import LLM

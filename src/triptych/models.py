@@ -74,7 +74,7 @@ def locate(model: str | Path, progress: Callable[..., Any] | None = None) -> Mod
     source = identify(model)
     if source.folder is not None:
         return source
-    from .engine.hub import download
+    from .engine.checkpoints.hub import download
 
     folder = download(source.hub_id, revision=source.revision, progress=progress)
     return ModelSource(source.name, source.kind, folder)
@@ -105,7 +105,7 @@ def embedded_models() -> list[LocalModel]:
 
 def cached_hub_models() -> list[LocalModel]:
     """Checkpoints of supported architectures in the hub's cache folder, by name."""
-    from .engine.checkpoint import SUPPORTED
+    from .engine.checkpoints.checkpoint import SUPPORTED
 
     models = []
     for folder in sorted(hub_cache().glob("models--*--*")):
@@ -132,14 +132,14 @@ def locate_config(model: str | Path) -> ModelSource:
     source = identify(model)
     if source.folder is not None:
         return source
-    from .engine.hub import download_config
+    from .engine.checkpoints.hub import download_config
 
     return ModelSource(source.name, source.kind, download_config(source.hub_id, source.revision))
 
 
 def _describe(name: str, folder: Path) -> LocalModel:
     """Reads config.json only; a folder without a readable one has architecture "unknown"."""
-    from .engine.shards import shard_files
+    from .engine.checkpoints.shards import shard_files
 
     try:
         architecture = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])

@@ -117,7 +117,7 @@ def test_pull_prints_the_folder(cli, monkeypatch, tmp_path):
         calls.append((repo, revision, refresh))
         return Path("/cache/snapshot")
 
-    monkeypatch.setattr("triptych.engine.hub.download", download)
+    monkeypatch.setattr("triptych.engine.checkpoints.hub.download", download)
     assert cli("pull", "org/model").stdout == "/cache/snapshot\n"
     cli("pull", "org/model@v2", "-q")
     cli("pull", "org/model", "--revision", "v3")
@@ -134,7 +134,7 @@ def test_pull_explains_what_it_cannot_fetch(cli, monkeypatch, tmp_path):
     def offline(*_, **__):
         raise DownloadError("org/model: the hub cannot be reached; connect and run it again")
 
-    monkeypatch.setattr("triptych.engine.hub.download", offline)
+    monkeypatch.setattr("triptych.engine.checkpoints.hub.download", offline)
     result = cli("pull", "org/model")
     assert result.exit_code == 1
     assert result.stderr == "error: org/model: the hub cannot be reached; connect and run it again\n"
@@ -144,7 +144,7 @@ def test_an_interrupted_pull_says_how_to_go_on(cli, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("triptych.engine.hub.download", stop)
+    monkeypatch.setattr("triptych.engine.checkpoints.hub.download", stop)
     result = cli("pull", "org/model")
     assert result.exit_code == 130
     assert "the same command goes on" in result.stderr

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.engine.anyres import AnyresLayout, compute_layout, fit, select_canvas, unpad
+from triptych.engine.imaging.anyres import AnyresLayout, compute_layout, fit, select_canvas, unpad
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 

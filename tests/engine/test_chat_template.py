@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from chat_templates import INSTRUCT_TEMPLATE, LLAVA15_TEMPLATE, LLAVA16_TEMPLATE
 
-from triptych.engine.chat_template import BUILTIN, ChatTemplate, builtin_template, read_template
 from triptych.engine.errors import CheckpointError, PromptError
+from triptych.engine.prompting.chat_template import BUILTIN, ChatTemplate, builtin_template, read_template
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "image_token": "<image>"}
 SYSTEM = (

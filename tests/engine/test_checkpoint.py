@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from triptych.engine.checkpoint import SUPPORTED, ModelConfig
+from triptych.engine.checkpoints.checkpoint import SUPPORTED, ModelConfig
 from triptych.engine.errors import CheckpointError, UnsupportedModelError
 
 # As published: sizes of the text model are left to the class defaults.

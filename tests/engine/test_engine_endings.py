@@ -23,10 +23,10 @@ from triptych.engine.errors import (
     QueueFullError,
 )
 from triptych.engine.handle import RequestHandle
-from triptych.engine.images import open_image
+from triptych.engine.imaging.images import open_image
 from triptych.engine.request import Delta, Finished, Request, SamplingParams
 from triptych.engine.runner import Runner
-from triptych.engine.scheduler import Scheduler
+from triptych.engine.scheduling.scheduler import Scheduler
 
 LONG = "the cat and the hat and the dog in the street and the red car on the road to the sea"
 

@@ -17,11 +17,11 @@ from triptych.engine.errors import (
     ImageError,
     ModelOutputError,
 )
-from triptych.engine.grammar import Matcher
+from triptych.engine.imaging.pixels import PixelStore
 from triptych.engine.ops.linear import Linear
-from triptych.engine.pixels import PixelStore
 from triptych.engine.request import Constraint, Finished, Prompt
 from triptych.engine.runner import Runner
+from triptych.engine.sampling.grammar import Matcher
 
 LONG = "the cat and the hat and the dog in the street and the red car on the road to the sea"
 

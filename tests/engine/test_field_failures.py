@@ -27,7 +27,7 @@ from PIL import Image
 from triptych.engine.config import EngineConfig
 from triptych.engine.engine import Engine
 from triptych.engine.errors import ContextOverflowError, ImageError
-from triptych.engine.images import open_image
+from triptych.engine.imaging.images import open_image
 from triptych.engine.machine import Machine, physical_cores
 from triptych.engine.ops.threads import configure_threads
 from triptych.engine.request import Prompt

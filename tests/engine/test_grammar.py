@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, decoders
 
 import triptych
 from triptych.engine.errors import ConstraintError
-from triptych.engine.grammar import GrammarCompiler, Matcher
 from triptych.engine.request import Constraint
+from triptych.engine.sampling.grammar import GrammarCompiler, Matcher
 
 TOKENIZER = small_tokenizer()
 PIECES = TOKENIZER.get_vocab_size()

@@ -11,12 +11,12 @@ import pytest
 from checkpoints import make_llama
 from hub_server import Hub, serve
 
-from triptych.engine import hub as hub_module
-from triptych.engine import transfer as transfer_module
-from triptych.engine.checkpoint import ModelConfig
+from triptych.engine.checkpoints import hub as hub_module
+from triptych.engine.checkpoints import transfer as transfer_module
+from triptych.engine.checkpoints.checkpoint import ModelConfig
+from triptych.engine.checkpoints.hub import download
+from triptych.engine.checkpoints.shards import stored_tensors
 from triptych.engine.errors import DownloadError, UnsupportedModelError
-from triptych.engine.hub import download
-from triptych.engine.shards import stored_tensors
 
 REPO = "people/llama"
 SHARD = "model-00002-of-00004.safetensors"

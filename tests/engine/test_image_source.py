@@ -11,8 +11,8 @@ import pytest
 from picture_files import encoded, noise
 
 from triptych.engine.errors import ImageError
-from triptych.engine.image_source import ImageLimits
-from triptych.engine.images import open_image
+from triptych.engine.imaging.image_source import ImageLimits
+from triptych.engine.imaging.images import open_image
 
 PICTURE = encoded(noise(40, 30), "JPEG")
 

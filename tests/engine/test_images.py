@@ -13,8 +13,8 @@ from picture_files import encoded, file_corpus, noise, png_header
 from PIL import Image, ImageOps
 
 from triptych.engine.errors import ImageError
-from triptych.engine.image_source import ImageLimits
-from triptych.engine.images import ImageInput, ImageSource, open_image
+from triptych.engine.imaging.image_source import ImageLimits
+from triptych.engine.imaging.images import ImageInput, ImageSource, open_image
 
 ORIENTATIONS = range(1, 9)
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")  # Pillow comments on damaged metadata

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.engine.errors import MemoryBudgetError
-from triptych.engine.kv_cache import BlockManager
+from triptych.engine.scheduling.kv_cache import BlockManager
 from triptych.engine.sequence import Sequence
 
 SIZE = 4

@@ -16,11 +16,11 @@ from checkpoints import edit_config, make_llama, make_llava15, make_llava16, mak
 from safetensors.torch import load_file, save_file
 from stepping import Stepper
 
-from triptych.engine import assembly
-from triptych.engine.checkpoint import ModelConfig
+from triptych.engine.checkpoints import assembly
+from triptych.engine.checkpoints.checkpoint import ModelConfig
+from triptych.engine.checkpoints.loader import Model, find_tensors, load_model
+from triptych.engine.checkpoints.weight_reader import WeightReader
 from triptych.engine.errors import CheckpointError, UnsupportedModelError
-from triptych.engine.loader import Model, find_tensors, load_model
-from triptych.engine.weight_reader import WeightReader
 
 SINGLE = "model.safetensors"
 
@@ -230,7 +230,7 @@ def test_weights_that_are_let_go_are_not_resident(tmp_path: Path) -> None:
     header += b" " * (-len(header) % 8)
     file = tmp_path / SINGLE
     file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
-    from triptych.engine.shards import stored_tensors
+    from triptych.engine.checkpoints.shards import stored_tensors
 
     reader = WeightReader(stored_tensors(tmp_path))
     before = resident()

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizer import small_tokenizer
 
-from triptych.engine.grammar import GrammarCompiler
-from triptych.engine.output import Emission, TextStream
+from triptych.engine.prompting.tokenizer import Detokenizer, Tokenizer
 from triptych.engine.request import Constraint, SamplingParams
-from triptych.engine.sampling import Sampler, SamplingRow
-from triptych.engine.tokenizer import Detokenizer, Tokenizer
+from triptych.engine.sampling.grammar import GrammarCompiler
+from triptych.engine.sampling.output import Emission, TextStream
+from triptych.engine.sampling.sampler import Sampler, SamplingRow
 
 EOS = 2
 WORDS = {10: "a", 11: "b", 12: " stop", 13: "st", 14: "op", 15: "\n", 20: "é"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from triptych.engine.errors import ImageError
-from triptych.engine.pixels import Intake, PixelStore
+from triptych.engine.imaging.pixels import Intake, PixelStore
 from triptych.engine.request import ImageSpan, Prompt, Request
 
 

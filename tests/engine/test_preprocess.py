@@ -19,10 +19,10 @@ from picture_files import (
     write_processor,
 )
 
-from triptych.engine.checkpoint import ModelConfig
+from triptych.engine.checkpoints.checkpoint import ModelConfig
 from triptych.engine.errors import CheckpointError, ImageError, ParameterError
-from triptych.engine.images import open_image
-from triptych.engine.preprocess import Preprocessor
+from triptych.engine.imaging.images import open_image
+from triptych.engine.imaging.preprocess import Preprocessor
 
 SIDE = 56
 CLIP, LLAVA, NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"

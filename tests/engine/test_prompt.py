@@ -14,10 +14,10 @@ from prompt_folders import make_folder, open_builder
 from small_tokenizer import small_tokenizer
 
 from triptych.engine.errors import CheckpointError, ContextOverflowError, ParameterError, PromptError
-from triptych.engine.images import open_image
-from triptych.engine.prompt import PromptBuilder
+from triptych.engine.imaging.images import open_image
+from triptych.engine.prompting.prompt import PromptBuilder
+from triptych.engine.prompting.tokenizer import Tokenizer
 from triptych.engine.request import Prompt
-from triptych.engine.tokenizer import Tokenizer
 
 A, B, C = (open_image(noise(60, 40, seed=seed)) for seed in range(3))
 HELLO = {"role": "user", "content": "the red?"}

@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from triptych.engine import quant
+from triptych.engine.checkpoints import quant
+from triptych.engine.checkpoints.quant import QuantStore
+from triptych.engine.checkpoints.shards import stored_tensors
 from triptych.engine.errors import CheckpointError
 from triptych.engine.ops.linear import convert, linear_from
-from triptych.engine.quant import QuantStore
-from triptych.engine.shards import stored_tensors
 
 SHAPES = {"a": (64, 96), "b": (17, 33), "c": (128, 64)}
 

@@ -7,8 +7,8 @@ import pytest
 from picture_files import noise
 from PIL import Image
 
-from triptych.engine import resample
-from triptych.engine.resample import BICUBIC, crop_after_resize, resize_after_pad
+from triptych.engine.imaging import resample
+from triptych.engine.imaging.resample import BICUBIC, crop_after_resize, resize_after_pad
 
 SIDE = 28
 COLOUR = (122, 116, 104)

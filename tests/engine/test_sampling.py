@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from triptych.engine.draw import (
+from triptych.engine.errors import ParameterError
+from triptych.engine.request import SamplingParams, TokenLogprob
+from triptych.engine.sampling.draw import (
     CANDIDATES,
     draw,
     filter_weights,
@@ -18,9 +20,7 @@ from triptych.engine.draw import (
     threshold_by_sorting,
     uniform,
 )
-from triptych.engine.errors import ParameterError
-from triptych.engine.request import SamplingParams, TokenLogprob
-from triptych.engine.sampling import SCORE_ROWS, Sampler, SamplingRow
+from triptych.engine.sampling.sampler import SCORE_ROWS, Sampler, SamplingRow
 
 EOS = 2
 

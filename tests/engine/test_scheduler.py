@@ -12,9 +12,9 @@ from triptych.engine.errors import (
     PromptError,
     QueueFullError,
 )
-from triptych.engine.kv_cache import BlockManager
 from triptych.engine.plan import StepPlan
-from triptych.engine.scheduler import Scheduler, SchedulerLimits
+from triptych.engine.scheduling.kv_cache import BlockManager
+from triptych.engine.scheduling.scheduler import Scheduler, SchedulerLimits
 from triptych.engine.sequence import Sequence
 
 SIZE = 4

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.engine.errors import ContextOverflowError, MemoryBudgetError, QueueFullError
-from triptych.engine.kv_cache import BlockManager
 from triptych.engine.plan import Row, StepPlan
 from triptych.engine.request import Prompt, Request, SamplingParams
-from triptych.engine.scheduler import Scheduler, SchedulerLimits
+from triptych.engine.scheduling.kv_cache import BlockManager
+from triptych.engine.scheduling.scheduler import Scheduler, SchedulerLimits
 from triptych.engine.sequence import Sequence
 
 SIZE = 4

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from triptych.engine.checkpoint import ModelConfig
+from triptych.engine.checkpoints.checkpoint import ModelConfig
 from triptych.engine.config import EngineConfig
 from triptych.engine.errors import MemoryBudgetError, ParameterError
 from triptych.engine.machine import Machine, physical_cores

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych.engine.stopping import StopMatcher
+from triptych.engine.sampling.stopping import StopMatcher
 
 texts = st.text(alphabet="abc\n", max_size=40)
 stop_lists = st.lists(st.text(alphabet="abc\n", min_size=1, max_size=5), max_size=4)

@@ -14,7 +14,7 @@ from prompt_folders import TOKENIZERS, first_only, legacy, make_folder
 from small_tokenizer import SPECIAL
 
 from triptych.engine.errors import CheckpointError, PromptError
-from triptych.engine.tokenizer import Detokenizer, Tokenizer
+from triptych.engine.prompting.tokenizer import Detokenizer, Tokenizer
 
 TEXT = "the red naïve café 你好，世界 👍🏽 the  end\n ok"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from triptych.engine.checkpoint import ModelConfig
+from triptych.engine.checkpoints.checkpoint import ModelConfig
+from triptych.engine.checkpoints.weights import canonical_name, check_tensors, expected_tensors
 from triptych.engine.errors import CheckpointError
 from triptych.engine.sizing import count_parameters
-from triptych.engine.weights import canonical_name, check_tensors, expected_tensors
 
 LLAVA = ModelConfig.from_dict(
     {"model_type": "llava", "text_config": {"model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5}}

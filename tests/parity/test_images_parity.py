@@ -27,8 +27,8 @@ from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaNextImageProcessorPil
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 
-from triptych.engine.images import ImageSource, open_image
-from triptych.engine.preprocess import Preprocessor
+from triptych.engine.imaging.images import ImageSource, open_image
+from triptych.engine.imaging.preprocess import Preprocessor
 
 SIDE = 56
 KINDS: dict[str, tuple[Any, str, dict[str, Any]]] = {

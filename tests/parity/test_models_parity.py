@@ -12,9 +12,9 @@ import torch
 from stepping import Stepper
 from torch import Tensor
 
-from triptych.engine.anyres import compute_layout
-from triptych.engine.checkpoint import ModelConfig
-from triptych.engine.loader import Model, load_model
+from triptych.engine.checkpoints.checkpoint import ModelConfig
+from triptych.engine.checkpoints.loader import Model, load_model
+from triptych.engine.imaging.anyres import compute_layout
 
 Maker = Callable[..., Path]
 TEXT_MODELS: dict[str, tuple[Maker, dict[str, Any]]] = {

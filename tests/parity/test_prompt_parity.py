@@ -15,9 +15,9 @@ from transformers import AutoProcessor, AutoTokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from triptych.engine.chat_template import ChatTemplate
-from triptych.engine.images import open_image
-from triptych.engine.tokenizer import Tokenizer
+from triptych.engine.imaging.images import open_image
+from triptych.engine.prompting.chat_template import ChatTemplate
+from triptych.engine.prompting.tokenizer import Tokenizer
 
 TEXTS = [
     "", " ", "a", " a", "a ", "  two  spaces ", "the red the red", "What is shown in this image?", "tab\there",

@@ -16,7 +16,7 @@ from picture_files import encoded, noise
 from triptych.engine.config import BLOCK_SIZE, EngineConfig
 from triptych.engine.engine import Engine
 from triptych.engine.handle import RequestHandle, Result
-from triptych.engine.images import ImageInput, open_image
+from triptych.engine.imaging.images import ImageInput, open_image
 from triptych.engine.request import Delta, Finished, Prompt, Request, SamplingParams
 
 MAKERS: dict[str, Callable[..., Path]] = {
@@ -92,7 +92,7 @@ def truncated(seed: int = 0) -> bytes:
 
 def memory_for(engine_kind: Path, tokens: int) -> int:
     """The `kv_memory` in which so many tokens fit."""
-    from triptych.engine.checkpoint import ModelConfig
+    from triptych.engine.checkpoints.checkpoint import ModelConfig
 
     text = ModelConfig.from_folder(engine_kind).text
     blocks = -(-tokens // BLOCK_SIZE)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from triptych.engine.checkpoint import ModelConfig
+from triptych.engine.checkpoints.checkpoint import ModelConfig
 
 MODES = ("RGB", "L", "LA", "RGBA", "P", "1", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "PA", "RGBa")
 SIZES = (

@@ -11,10 +11,10 @@ from picture_files import pinpoints, write_processor
 from small_tokenizer import SPACE, small_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from triptych.engine import tokenizer as engine_tokenizer
-from triptych.engine.checkpoint import ModelConfig
-from triptych.engine.preprocess import Preprocessor
-from triptych.engine.prompt import PromptBuilder
+from triptych.engine.checkpoints.checkpoint import ModelConfig
+from triptych.engine.imaging.preprocess import Preprocessor
+from triptych.engine.prompting import tokenizer as engine_tokenizer
+from triptych.engine.prompting.prompt import PromptBuilder
 
 SIDE = 28
 SPECIAL = ("<unk>", "<s>", "</s>", "<image>", "<pad>")

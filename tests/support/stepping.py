@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.engine.loader import Model
+from triptych.engine.checkpoints.loader import Model
 from triptych.engine.ops.attention import AttentionPlan, KVCache
 from triptych.engine.plan import Row, StepPlan
 from triptych.engine.request import Prompt, Request

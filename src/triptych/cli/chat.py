@@ -76,7 +76,7 @@ class Conversation:
     def show(self, image: str) -> str:
         """Takes an image for the next message and says what it is. Raises ImageError or PromptError."""
         from ..engine.errors import PromptError
-        from ..engine.images import open_image
+        from ..engine.imaging.images import open_image
 
         if not self._llm.engine.info.vision:
             raise PromptError(f"{self._llm.model} takes no images; start with a LLaVA model (--model)")

@@ -23,7 +23,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
 
     Of a hub checkpoint only the small config files are fetched.
     """
-    from ..engine.checkpoint import ModelConfig
+    from ..engine.checkpoints.checkpoint import ModelConfig
     from ..engine.config import EngineConfig
     from ..engine.machine import Machine
     from ..engine.sizing import resolve

@@ -15,7 +15,7 @@ from ..models import EXAMPLE_HUB_ID, cached_hub_models, embedded_models
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(as_json: bool) -> None:
     """List the embedded models, the checkpoints in the hub's cache, and the architectures that run."""
-    from ..engine.checkpoint import SUPPORTED
+    from ..engine.checkpoints.checkpoint import SUPPORTED
 
     embedded, cached = embedded_models(), cached_hub_models()
     if as_json:

@@ -25,7 +25,7 @@ def command(model: str, revision: str | None, quiet: bool) -> None:
         return
     if source.kind == "folder":
         raise click.UsageError(f"{model} is a folder here; to download, name a hub checkpoint as owner/name")
-    from ..engine.hub import download
+    from ..engine.checkpoints.hub import download
 
     try:
         with loading(f"pulling {source.hub_id}", quiet) as progress:

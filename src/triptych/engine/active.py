@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .handle import RequestHandle
-from .output import TextStream
 from .request import Delta, Finished, FinishReason, Request, Timing, TokenLogprob, Usage
-from .sampling import Sampled, SamplingRow
+from .sampling.output import TextStream
+from .sampling.sampler import Sampled, SamplingRow
 from .sequence import Sequence
 
 if TYPE_CHECKING:
-    from .grammar import Matcher
+    from .sampling.grammar import Matcher
 
 
 @dataclass(slots=True)

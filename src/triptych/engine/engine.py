@@ -14,30 +14,30 @@ from typing import Any
 import torch
 
 from .active import ActiveChoice, ActiveRequest
-from .checkpoint import ModelConfig
+from .checkpoints.checkpoint import ModelConfig
+from .checkpoints.loader import load_model
 from .config import BLOCK_SIZE, EngineConfig
 from .embeddings import EmbeddingCache
 from .errors import ContextOverflowError, EngineStoppedError, ParameterError, QueueFullError
-from .grammar import GrammarCompiler
 from .handle import EventCallback, RequestHandle
-from .images import ImageInput
-from .kv_cache import BlockManager
-from .loader import load_model
+from .imaging.images import ImageInput
+from .imaging.pixels import Intake, NoPictures, PixelStore
+from .imaging.preprocess import Preprocessor
 from .loop import Abort, Close, Counters, EngineLoop, Mailbox, Submit
 from .machine import Machine
 from .ops.attention import KVCache
 from .ops.threads import configure_threads
-from .output import TextStream
-from .pixels import Intake, NoPictures, PixelStore
-from .preprocess import Preprocessor
-from .prompt import PromptBuilder
+from .prompting.prompt import PromptBuilder
+from .prompting.tokenizer import Detokenizer, Tokenizer
 from .request import Prompt, Request
 from .runner import Runner
-from .sampling import Sampler, SamplingRow
-from .scheduler import Scheduler, SchedulerLimits, SchedulerStats
+from .sampling.grammar import GrammarCompiler
+from .sampling.output import TextStream
+from .sampling.sampler import Sampler, SamplingRow
+from .scheduling.kv_cache import BlockManager
+from .scheduling.scheduler import Scheduler, SchedulerLimits, SchedulerStats
 from .sequence import Sequence
 from .sizing import Sizing, resolve
-from .tokenizer import Detokenizer, Tokenizer
 
 log = logging.getLogger("triptych.engine")
 

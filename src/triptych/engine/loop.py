@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from .active import ActiveChoice, ActiveRequest
 from .errors import EngineStoppedError, ModelOutputError, TriptychError
-from .pixels import Intake
+from .imaging.pixels import Intake
 from .plan import StepPlan
 from .runner import EncodeFailure, Runner, StepResult, scored_tokens
-from .sampling import Sampled, Sampler
-from .scheduler import Scheduler
+from .sampling.sampler import Sampled, Sampler
+from .scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from .request import ImageSpan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .errors import ParameterError
 
 if TYPE_CHECKING:
-    from .images import ImageInput
+    from .imaging.images import ImageInput
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 ConstraintKind = Literal["json_schema", "json_object", "regex", "choice"]

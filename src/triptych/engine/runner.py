@@ -11,14 +11,14 @@ from torch import Tensor
 from .config import BLOCK_SIZE
 from .embeddings import EmbeddingCache
 from .errors import ImageError
+from .imaging.pixels import PixelStore
 from .ops.attention import AttentionPlan, KVCache
-from .pixels import PixelStore
 from .plan import Row, StepPlan
 from .request import ImageSpan
 
 if TYPE_CHECKING:
-    from .loader import Model
-    from .preprocess import Preprocessor
+    from .checkpoints.loader import Model
+    from .imaging.preprocess import Preprocessor
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from .config import BLOCK_SIZE, EngineConfig, Precision
 from .errors import MemoryBudgetError, ParameterError
 
 if TYPE_CHECKING:
-    from .checkpoint import ModelConfig
+    from .checkpoints.checkpoint import ModelConfig
     from .machine import Machine
 
 GIB = 1 << 30

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoint import TextConfig
+from ..checkpoints.checkpoint import TextConfig
 from ..ops.attention import AttentionPlan, KVCache, attention
 from ..ops.linear import Linear
 from ..ops.moe import Experts, moe

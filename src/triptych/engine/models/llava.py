@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..anyres import AnyresLayout
+from ..imaging.anyres import AnyresLayout
 from ..ops.linear import Linear
 from .vision import VisionTower
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoint import VisionConfig
+from ..checkpoints.checkpoint import VisionConfig
 from ..ops.linear import Linear
 
 

@@ -1,0 +1,1 @@
+"""From a checkpoint's files, here or on a hub, to a model in memory."""
