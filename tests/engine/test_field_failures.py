@@ -153,14 +153,14 @@ def test_memory_is_flat_over_a_thousand_pictures(shelf: Shelf) -> None:
 
         def show(numbers: range) -> None:
             for start in numbers[::25]:
-                pictures = [open_image(noise(120, 90, seed=start + offset)) for offset in range(25)]
+                pictures = [open_image(noise(100, 80, seed=start + offset)) for offset in range(25)]
                 results([ask(engine, chat(engine, "what", picture), max_tokens=1) for picture in pictures])
             gc.collect()
 
-        show(range(250))  # caches and the allocator's pools are full from here on
+        show(range(150))  # caches and the allocator's pools are full from here on
         before = resident()
         show(range(1000, 2000))
-        # The pictures are 32 MB, their inputs 9 MB, their keys and values in the cache would be 40 MB.
+        # The pictures are 24 MB, their inputs 9 MB, their keys and values in the cache would be 40 MB.
         assert resident() - before < 8 << 20
         assert engine.stats().image_bytes <= limit
 
@@ -172,24 +172,23 @@ from triptych.engine.ops.linear import make_linear
 from triptych.engine.ops.threads import configure_threads
 
 configure_threads(1)
-linear = make_linear(torch.randn(256, 256), None, precision=sys.argv[1], device=torch.device("cpu"))
-x, sizes = torch.randn(700, 256, dtype=torch.bfloat16), []
+linear = make_linear(torch.randn(256, 256), None, precision="bf16", device=torch.device("cpu"))
+x, sizes = torch.randn(400, 256, dtype=torch.bfloat16), []
 with torch.inference_mode():
-    for tokens in range(8, 700):
+    for tokens in range(8, 400):
         linear(x[:tokens])
-        if tokens in (200, 699):
+        if tokens in (150, 399):
             sizes.append(int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) >> 10)
 print(sizes[1] - sizes[0])
 """
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_memory_does_not_grow_with_every_length_of_prompt(precision: str) -> None:
+def test_memory_does_not_grow_with_every_length_of_prompt() -> None:
     """oneDNN would keep half a megabyte for each number of tokens it has met."""
     plain = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
-    command = [sys.executable, "-c", MANY_SHAPES, precision]
+    command = [sys.executable, "-c", MANY_SHAPES]
     grown = subprocess.run(command, env=plain, capture_output=True, text=True, check=True, timeout=120).stdout
-    assert int(grown) < 80  # MB; several hundred without a bound
+    assert int(grown) < 80  # MB; 150 without a bound
 
 
 @pytest.mark.parametrize("model", PACKAGED)
