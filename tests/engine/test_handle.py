@@ -87,3 +87,9 @@ def test_a_callback_that_fails_aborts_its_request_and_harms_nobody(
     assert "callback of request r failed" in caplog.text
     handle.deliver(Finished("r", USAGE))
     assert calls.ended == ["r"]
+
+
+def test_waiting_for_events_that_go_to_a_callback_is_refused():
+    handle = RequestHandle(Request("r", Prompt((1,))), abort=print, on_end=print, on_event=print)
+    with pytest.raises(ValueError, match="go to its on_event"):
+        handle.result()

@@ -78,6 +78,7 @@ class RequestHandle:
         self.request = request
         self._abort = abort
         self._on_end = on_end
+        self._elsewhere = on_event is not None
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._deliver: EventCallback = on_event or self._events.put
 
@@ -96,6 +97,12 @@ class RequestHandle:
         self._abort(self.request.request_id)
 
     def __iter__(self) -> Iterator[Event]:
+        """Raises ValueError when the events go to a callback: waiting for them here would never end."""
+        if self._elsewhere:
+            raise ValueError(f"the events of request {self.request.request_id} go to its on_event")
+        return self._received()
+
+    def _received(self) -> Iterator[Event]:
         while True:
             event = self._events.get()
             yield event
