@@ -45,22 +45,24 @@ def quantise(weight: Tensor, group: int, device: torch.device | str) -> Weights:
 def _fit(block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(q uint8 [n, G, group], scale bf16 [n, G], zero bf16 [n, G]) for fp32 `block` [n, G, group]."""
     low, high = block.aminmax(dim=2)
-    best = (torch.empty_like(block), torch.empty_like(low), torch.empty_like(low))
     least = torch.full_like(low, torch.inf)
+    scale, zero = torch.empty_like(low), torch.empty_like(low)
     for shrink in SHRINK:
         # Rounded to bf16 before use, so that the error is that of the numbers that are kept.
-        scale = ((high - low) * (shrink / 15)).clamp_min_(1e-30).bfloat16().float()
-        zero = (low * shrink + 8 * scale).bfloat16().float()
-        q = ((block - zero[..., None]) / scale[..., None]).round_().add_(8).clamp_(0, 15)
-        error = ((q - 8) * scale[..., None] + zero[..., None]).sub_(block).square_().sum(dim=2)
+        step = ((high - low) * (shrink / 15)).clamp_min_(1e-30).bfloat16().float()
+        middle = (low * shrink + 8 * step).bfloat16().float()
+        steps = _in_steps(block, step, middle)
+        error = steps.sub_(steps.round().clamp_(-8, 7)).square_().sum(dim=2).mul_(step.square())
         better = error < least
         least = torch.where(better, error, least)
-        best = (
-            torch.where(better[..., None], q, best[0]),
-            torch.where(better, scale, best[1]),
-            torch.where(better, zero, best[2]),
-        )
-    return best[0].to(torch.uint8), best[1].bfloat16(), best[2].bfloat16()
+        scale, zero = torch.where(better, step, scale), torch.where(better, middle, zero)
+    q = _in_steps(block, scale, zero).round_().add_(8).clamp_(0, 15)
+    return q.to(torch.uint8), scale.bfloat16(), zero.bfloat16()
+
+
+def _in_steps(block: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """How many steps of `scale` each number of a group is from `zero`: [n, G, group]."""
+    return (block - zero[..., None]).div_(scale[..., None])
 
 
 def unpack_rows(w: Weights, start: int, stop: int) -> Tensor:

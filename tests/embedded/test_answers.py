@@ -1,0 +1,69 @@
+"""The embedded models answer truthfully, through our own engine, about pictures that nobody has seen before.
+
+The floors are the measured accuracies of the model cards less four standard errors of this smaller sample, so that
+a change of the engine that costs answers fails here and chance does not.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from triptych import LLM
+from triptych.embedded import world
+
+EXAMS = 160
+SUMS = 150
+
+FLOORS = {
+    "triptych/tiny-llava-1.5": {"caption": 0.5, "questions": 0.5, "number large": 0.5},
+    "triptych/tiny-llava-1.6": {"caption": 0.5, "questions": 0.5, "number large": 0.5, "number small": 0.3},
+}
+
+
+def ask_all(llm: LLM, jobs: list) -> list[str]:
+    """Answers to (picture, question) pairs, in order, many at a time."""
+    with ThreadPoolExecutor(32) as pool:
+        return list(pool.map(lambda job: llm.chat(job[1], images=job[0], max_tokens=96).text, jobs))
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_pictures_are_described_as_they_are(name):
+    with LLM(name, threads=1) as llm:
+        marks = world.evaluate(lambda jobs: ask_all(llm, list(jobs)), seed=99, count=EXAMS)
+    for category, floor in FLOORS[name].items():
+        assert marks[category] >= floor, marks
+
+
+def test_small_numbers_are_what_anyres_is_for():
+    def small_numbers(name: str) -> float:
+        exams = [exam for exam in world.exams(seed=7, count=EXAMS) if exam.category == "number small"]
+        with LLM(name, threads=1) as llm:
+            answers = ask_all(llm, [(exam.image, exam.question.text) for exam in exams])
+        return sum(exam.passed(answer) for exam, answer in zip(exams, answers, strict=True)) / len(exams)
+
+    assert small_numbers("triptych/tiny-llava-1.6") > small_numbers("triptych/tiny-llava-1.5") + 0.15
+
+
+@pytest.mark.parametrize("precision", ["stored", "int8", "int4"])
+def test_sums_are_right(precision):
+    with LLM("triptych/tiny-mixtral", precision=precision, threads=1) as llm:
+        marks = world.evaluate_sums(lambda texts: ask_all(llm, [(None, text) for text in texts]), seed=99, count=SUMS)
+    assert marks["sums"] >= (0.95 if precision != "int4" else 0.92), marks
+    assert marks["offtopic"] >= 0.8, marks
+
+
+def test_a_conversation_stays_true_to_its_picture():
+    exam = next(e for e in world.exams(seed=3, count=4) if e.category == "caption")
+    with LLM("triptych/tiny-llava-1.6", threads=1) as llm:
+        first = llm.chat([{"role": "user", "content": "How many objects are there?"}], images=exam.image, max_tokens=8)
+        second = llm.chat(
+            [
+                {"role": "user", "content": "How many objects are there?"},
+                {"role": "assistant", "content": first.text},
+                {"role": "user", "content": exam.question.text},
+            ],
+            images=exam.image,
+            max_tokens=96,
+        )
+    assert first.text == str(len(exam.scene.things))
+    assert exam.passed(second.text), second.text
