@@ -30,7 +30,7 @@ def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.nda
     numerals: list[Numeral] = []
     share = rng.choice([0.0, 0.4, 0.75, 1.0], p=[0.12, 0.2, 0.28, 0.4])
     # Large things first, while there is room; then smaller ones between them.
-    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(rng.choice([24, 60, 130])), 60)))[::-1]
+    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(rng.choice([22, 52, 110], p=[0.4, 0.48, 0.12])), 60)))[::-1]
     for tall in sizes * scale:
         if rng.random() < share:
             numeral = _numeral(rng, side, tall, scale, taken)

@@ -29,7 +29,7 @@ from training.render import Picture, make_picture
 from training.shapes import EOS, GRID
 from training.state import WORK, Optimizer, Run
 from training.tokenizer import build
-from training.vision import Pool, Teacher, normalise
+from training.vision import KEPT, Pool, Teacher, normalise, worth_seeing
 
 
 # The weight of the tower's dense lessons beside the conversations.
@@ -91,18 +91,16 @@ def forward(
     shown = [row.picture for row in rows if row.picture is not None]
     parts = [views_of(picture, anyres) for picture in shown]
     teaching = torch.is_grad_enabled() and not frozen
-    lessons = [(picture, part) for picture, part in zip(shown, parts, strict=True)]
-    if teaching:
-        lessons += [(picture, slice(0, 1)) for picture in crowd]
     with torch.set_grad_enabled(teaching):
-        seen = llava.see(normalise(np.concatenate([picture.pixels[part] for picture, part in lessons])))
+        seen = llava.see(normalise(np.concatenate([p.pixels[part] for p, part in zip(shown, parts, strict=True)])))
         dense = seen.new_zeros(())
         if teaching:
-            classes = torch.from_numpy(np.concatenate([picture.classes[part] for picture, part in lessons]))
-            places = torch.from_numpy(np.concatenate([picture.places[part] for picture, part in lessons]))
+            classes = torch.from_numpy(np.concatenate([p.classes[part] for p, part in zip(shown, parts, strict=True)]))
+            places = torch.from_numpy(np.concatenate([p.places[part] for p, part in zip(shown, parts, strict=True)]))
             dense, _ = student.teacher.losses(seen, classes, places)
-    counts = [len(picture.pixels[part]) for picture, part in zip(shown, parts, strict=True)]
-    seen = seen[: sum(counts)]
+        if teaching and crowd:
+            dense = dense + crowd_loss(student.teacher, crowd)
+    counts = [len(p.pixels[part]) for p, part in zip(shown, parts, strict=True)]
     features = llava.multi_modal_projector(seen)
     layout = _Layout(rows, anyres)
     x = llava.language_model.embed(layout.ids)
@@ -116,6 +114,16 @@ def forward(
     states = llava.language_model.hidden(x, layout.positions, layout.mask)
     logits = llava.language_model.lm_head(states[layout.speaks])
     return logits, layout.labels[layout.speaks], layout.owner[layout.speaks], dense
+
+
+def crowd_loss(teacher: Teacher, crowd: Sequence[Picture]) -> Tensor:
+    """The tower's lesson on crowded tiles, of which it sees only the patches worth seeing."""
+    classes = torch.from_numpy(np.stack([picture.classes[0] for picture in crowd]))
+    places = torch.from_numpy(np.stack([picture.places[0] for picture in crowd]))
+    keep = worth_seeing(places, KEPT)
+    row = torch.arange(len(crowd))[:, None]
+    seen = teacher.tower(normalise(np.stack([picture.pixels[0] for picture in crowd])), keep)
+    return teacher.losses(seen, classes[row, keep], places[row, keep])[0]
 
 
 class _Layout:

@@ -67,24 +67,24 @@ class Run:
     def __init__(self, path: Path, network: nn.Module, optimizer: Optimizer, minutes: float, every: float = 150.0) -> None:
         self.path, self.network, self.optimizer = path, network, optimizer
         self.seconds, self.every = minutes * 60, every
-        self.step, self.spent = 0, 0.0
+        self.step, self.spent, self.begun = 0, 0.0, 0
         self._last, self._saved = time.process_time(), time.monotonic()
         if path.exists():
             saved = torch.load(path, weights_only=True)
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
-            self.step, self.spent = saved["step"], saved["spent"]
+            self.step, self.spent, self.begun = saved["step"], saved["spent"], saved["step"]
             print(f"resumed {path.name} at step {self.step}, {self.spent / 60:.1f} min", flush=True)
 
     @property
     def done(self) -> bool:
         return self.spent >= self.seconds
 
-    def share(self, warmup: int = 100) -> float:
-        """The present fraction of the peak learning rate: a short warm-up, flat, then down to zero over the last 60 %."""
+    def share(self, warmup: int = 60) -> float:
+        """The present fraction of the peak learning rate: a short warm-up after every start, flat, and from 40 % down to zero."""
         progress = min(1.0, self.spent / self.seconds)
         fall = 1.0 if progress < 0.4 else 0.5 * (1 + math.cos(math.pi * (progress - 0.4) / 0.6))
-        return max(0.01, fall) * min(1.0, (self.step + 1) / warmup)
+        return max(0.01, fall) * min(1.0, (self.step - self.begun + 1) / warmup)
 
     def advance(self) -> None:
         """Take one optimizer step with the gradients at hand, count the time, save when due."""
