@@ -15,7 +15,7 @@ SIZES = ("small", "large")
 # Extent of an object as a fraction of the picture's shorter side.
 EXTENT = {"small": (0.125, 0.2), "large": (0.25, 0.4)}
 # Height of one digit cell as a fraction of the picture's shorter side.
-DIGIT_HEIGHT = {"small": (0.04, 0.06), "large": (0.15, 0.45)}
+DIGIT_HEIGHT = {"small": (0.04, 0.06), "large": (0.15, 0.5)}
 MAX_TILT = 15.0
 # Two axes closer than this leave it open which one "their centres are further apart" on: such scenes are not drawn.
 CLEAR_AXIS = 0.85
@@ -149,6 +149,9 @@ def _sample_numeral(
 ) -> Numeral | None:
     length = int(rng.choice([1, 2, 3, 4], p=[0.2, 0.25, 0.28, 0.27]))
     low, high = DIGIT_HEIGHT[size]
+    if size == "large" and rng.random() < 0.85:
+        # People leave room around what they write: most large digits are not huge.
+        high = 0.3
     short = min(width, height)
     advance = rng.uniform(0.8, 1.25)
     aspect = rng.uniform(0.85, 1.1)
