@@ -1,4 +1,6 @@
-"""Training texts: many question and answer pairs behind one picture, as token ids laid out exactly as the chat templates do."""
+"""Training texts: many question and answer pairs behind one picture, as token ids laid out exactly as the chat
+templates do.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Crowded tiles: many objects and numbers on one tile, so that nearly every patch has something to teach.
 
-No picture of the drawn world looks like this. They serve only the tower's first lessons: ten times as many answers per encoded tile.
+No picture of the drawn world looks like this. They serve only the tower's first lessons: ten times as many
+answers per encoded tile.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.nda
     numerals: list[Numeral] = []
     share = rng.choice([0.0, 0.4, 0.75, 1.0], p=[0.12, 0.2, 0.28, 0.4])
     # Large things first, while there is room; then smaller ones between them.
-    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(rng.choice([22, 52, 110], p=[0.4, 0.48, 0.12])), 60)))[::-1]
+    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(rng.choice([22, 52, 110], p=[0.4, 0.48, 0.12])), 60)))[
+        ::-1
+    ]
     for tall in sizes * scale:
         if rng.random() < share:
             numeral = _numeral(rng, side, tall, scale, taken)
@@ -65,7 +68,8 @@ def _free(box: Box, side: int, gap: float, taken: list[Box]) -> bool:
     if left < 0 or top < 0 or right > side or bottom > side:
         return False
     return all(
-        right + gap <= other[0] or other[2] + gap <= left or bottom + gap <= other[1] or other[3] + gap <= top for other in taken
+        right + gap <= other[0] or other[2] + gap <= left or bottom + gap <= other[1] or other[3] + gap <= top
+        for other in taken
     )
 
 

@@ -30,7 +30,10 @@ def expand_kv_heads(state: dict[str, Tensor], heads: int, kv_heads: int) -> dict
 
 
 def llava_state(network: Llava, anyres: bool) -> dict[str, Tensor]:
-    """Weights under their hub names. The last tower layer, which nothing reads, is written as zeros: it compresses to nothing."""
+    """Weights under their hub names.
+
+    The last tower layer, which nothing reads, is written as zeros: it compresses to nothing.
+    """
     state = {}
     unread = f"encoder.layers.{shapes.VISION.layers - 1}."
     for name, weight in network.state_dict().items():

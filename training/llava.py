@@ -1,10 +1,12 @@
 """Train the two LLaVA models on packed conversations.
 
-python -m training.llava --stage both --minutes 60     one network that learns both forms in turn, from the tower of training.vision
+python -m training.llava --stage both --minutes 60     one network that learns both forms in turn, from the tower
+of training.vision
 python -m training.llava --stage one --minutes 10      LLaVA 1.5 alone, from there
 python -m training.llava --stage next --minutes 20     LLaVA 1.6 alone, from there
 
-One picture is encoded once and answers many questions: the questions lie side by side behind it, each at the positions it would
+One picture is encoded once and answers many questions: the questions lie side by side behind it, each at the
+positions it would
 have alone and blind to the others, so that every one of them is exactly a single prompt.
 """
 
@@ -30,7 +32,6 @@ from training.shapes import EOS, GRID
 from training.state import WORK, Optimizer, Run
 from training.tokenizer import build
 from training.vision import KEPT, Pool, Teacher, normalise, worth_seeing
-
 
 # The weight of the tower's dense lessons beside the conversations.
 _DENSE = 0.25
@@ -69,7 +70,9 @@ def views_of(picture: Picture, anyres: bool) -> slice:
 
 
 def pack_image(features: Tensor, picture: Picture, newline: Tensor) -> Tensor:
-    """LLaVA 1.6: projected [1 + tiles, P, D] -> the base, then the unpadded rows, each closed by the newline. [N, D]."""
+    """LLaVA 1.6: projected [1 + tiles, P, D] -> the base, then the unpadded rows, each closed by the newline. [N,
+    D].
+    """
     grid = picture.grid
     base, tiles = features[0], features[1:]
     width = tiles.shape[-1]
@@ -127,16 +130,21 @@ def crowd_loss(teacher: Teacher, crowd: Sequence[Picture]) -> Tensor:
 
 
 class _Layout:
-    """Where everything lies: ids, positions, labels of the *next* token, owner segment, image slots [B, T], mask [B, 1, T, T]."""
+    """Where everything lies: ids, positions, labels of the *next* token, owner segment, image slots [B, T], mask
+    [B, 1, T, T].
+    """
 
     def __init__(self, rows: list[Row], anyres: bool) -> None:
         heads = [row.length(anyres) for row in rows]
-        longest = max(head + sum(len(segment.ids) for segment in row.segments) for head, row in zip(heads, rows, strict=True))
+        longest = max(
+            head + sum(len(segment.ids) for segment in row.segments) for head, row in zip(heads, rows, strict=True)
+        )
         shape = (len(rows), longest)
         ids = np.full(shape, EOS)
         positions = np.zeros(shape, np.int64)
         labels = np.full(shape, -100)
-        # The part a token belongs to: 0 the picture, 1.. its conversations, -1 padding. Owners count over the whole batch.
+        # The part a token belongs to: 0 the picture, 1.. its conversations, -1 padding. Owners count over the
+        # whole batch.
         part = np.full(shape, -1)
         owner = np.full(shape, -1)
         image = np.zeros(shape, bool)
@@ -156,7 +164,11 @@ class _Layout:
                 owner[index, at:end] = owners
                 owners += 1
                 at = end
-        self.ids, self.positions, self.labels = torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(labels)
+        self.ids, self.positions, self.labels = (
+            torch.from_numpy(ids),
+            torch.from_numpy(positions),
+            torch.from_numpy(labels),
+        )
         self.owner, self.image = torch.from_numpy(owner), torch.from_numpy(image)
         self.speaks = self.labels != -100
         own = torch.from_numpy(part)
@@ -184,7 +196,9 @@ def batches(rng: np.random.Generator, form: Form, pool: Pool, size: int) -> Iter
 
 
 def exact_segments(logits: Tensor, labels: Tensor, owner: Tensor, count: int) -> list[bool]:
-    """Whether greedy decoding would give each segment's answers exactly: every token must be foretold from the true ones before."""
+    """Whether greedy decoding would give each segment's answers exactly: every token must be foretold from the
+    true ones before.
+    """
     wrong = torch.zeros(count, dtype=torch.bool)
     wrong[owner[logits.argmax(-1) != labels]] = True
     return (~wrong).tolist()
@@ -230,7 +244,9 @@ def start(work: Path, stage: str) -> Student:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage does: processor minutes, peak rate, pictures in a batch of 1.5, crowded tiles beside it, minutes of a resting tower."""
+    """What a stage does: processor minutes, peak rate, pictures in a batch of 1.5, crowded tiles beside it,
+    minutes of a resting tower.
+    """
 
     stage: str
     minutes: float
@@ -248,7 +264,12 @@ class Plan:
 def train(plan: Plan, work: Path) -> Student:
     """Train a stage, or go on from its saved state."""
     student = start(work, plan.stage)
-    run = Run(work / f"llava-{plan.stage}.pt", student, Optimizer(student, plan.peak, slow="tower", slowness=0.7), plan.minutes)
+    run = Run(
+        work / f"llava-{plan.stage}.pt",
+        student,
+        Optimizer(student, plan.peak, slow="tower", slowness=0.7),
+        plan.minutes,
+    )
     rng = np.random.default_rng(run.step)
     random.seed(run.step)
     tokenizer = build()
@@ -275,7 +296,8 @@ def train(plan: Plan, work: Path) -> Student:
         shown[form.anyres] = 0.97 * shown[form.anyres] + 0.03 * float(np.mean(right))
         if run.step % 20 == 0:
             exact = " ".join(f"{'1.6' if anyres else '1.5'} {value:.3f}" for anyres, value in shown.items())
-            print(f"step {run.step} {run.spent / 60:.1f} min loss {loss.item():.3f} dense {dense.item():.2f} exact {exact}", flush=True)
+            losses = f"loss {loss.item():.3f} dense {dense.item():.2f}"
+            print(f"step {run.step} {run.spent / 60:.1f} min {losses} exact {exact}", flush=True)
         if run.step % 500 == 0 or run.done:
             for form, _ in sources:
                 print(f"  check {'1.6' if form.anyres else '1.5'} {evaluate(student, form, check)}", flush=True)

@@ -20,7 +20,13 @@ from training.state import WORK, Optimizer, Run
 from training.tokenizer import build
 from triptych.embedded.world.sums import sample_sum
 
-_SYSTEMS = ("You are a helpful assistant.", "Answer briefly.", "You are a calculator.", "Be concise.", "You are a friendly chatbot.")
+_SYSTEMS = (
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "You are a calculator.",
+    "Be concise.",
+    "You are a friendly chatbot.",
+)
 _BALANCE = 0.02
 
 
@@ -33,7 +39,7 @@ def conversation(rng: np.random.Generator, tokenizer: Tokenizer, turns: int) -> 
         asked = tokenizer.encode(f"[INST] {system}{item.text} [/INST]", add_special_tokens=False).ids
         # The template writes the answer after a space that belongs to the same piece of text as the question.
         both = tokenizer.encode(f"[INST] {system}{item.text} [/INST] {item.answer}", add_special_tokens=False).ids
-        said = both[len(asked) :] + [shapes.EOS]
+        said = [*both[len(asked) :], shapes.EOS]
         ids += asked + said
         labels += [-100] * len(asked) + said
     return ids, labels
@@ -73,7 +79,7 @@ def answer(network: Decoder, tokenizer: Tokenizer, texts: list[str], limit: int 
     """Greedy answers, one text at a time (small enough not to need a cache)."""
     answers = []
     for text in texts:
-        ids = [shapes.BOS] + tokenizer.encode(f"[INST] {text} [/INST]", add_special_tokens=False).ids
+        ids = [shapes.BOS, *tokenizer.encode(f"[INST] {text} [/INST]", add_special_tokens=False).ids]
         start = len(ids)
         while len(ids) < start + limit:
             row = torch.tensor([ids])
@@ -93,7 +99,9 @@ def evaluate(network: Decoder, tokenizer: Tokenizer, seed: int, count: int) -> d
     replies = answer(network, tokenizer, [item.text for item in items])
     kinds = sorted({item.kind for item in items})
     return {
-        kind: float(np.mean([reply == item.answer for reply, item in zip(replies, items, strict=True) if item.kind == kind]))
+        kind: float(
+            np.mean([reply == item.answer for reply, item in zip(replies, items, strict=True) if item.kind == kind])
+        )
         for kind in kinds
     }
 
@@ -114,7 +122,9 @@ def train(minutes: float, work: Path, tokens: int, peak: float) -> Decoder:
         if run.step % 50 == 0:
             print(f"step {run.step} {run.spent / 60:.1f} min loss {loss.item():.4f} tokens {shown:.4f}", flush=True)
         if run.step % 500 == 0 or run.done:
-            print(f"  exact {evaluate(network, tokenizer, 7, 200)} after {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"  exact {evaluate(network, tokenizer, 7, 200)} after {time.monotonic() - started:.0f} s", flush=True
+            )
         if run.done:
             break
     return network

@@ -68,7 +68,9 @@ class VisionModel(nn.Module):
 
 
 def _sincos(hidden: int) -> Tensor:
-    """Start the position table as 2-D sines, so that neighbours look alike from the first step. [1 + GRID^2, hidden]."""
+    """Start the position table as 2-D sines, so that neighbours look alike from the first step. [1 + GRID^2,
+    hidden].
+    """
     quarter = hidden // 4
     rate = 1.0 / 30.0 ** (torch.arange(quarter) / quarter)
     place = torch.arange(GRID).float()[:, None] * rate
@@ -103,7 +105,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         batch, length, _ = x.shape
-        q, k, v = (proj(x).view(batch, length, -1, self.size).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            proj(x).view(batch, length, -1, self.size).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
         q, k = _rotate(q, rotary), _rotate(k, rotary)
         if self.groups > 1:
             k, v = k.repeat_interleave(self.groups, 1), v.repeat_interleave(self.groups, 1)
@@ -204,7 +209,9 @@ class Decoder(nn.Module):
         return self.model["embed_tokens"](ids)
 
     def hidden(self, x: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """Embeddings [B, T, H] at `positions` [B, T] -> normed states [B, T, H]. `mask` [B, 1, T, T] True where seen."""
+        """Embeddings [B, T, H] at `positions` [B, T] -> normed states [B, T, H]. `mask` [B, 1, T, T] True where
+        seen.
+        """
         rotary = self._rotary(positions, x.dtype)
         for layer in self.model["layers"]:
             x = layer(x, rotary, mask)

@@ -1,4 +1,6 @@
-"""The pixels that the models see of a picture: exactly what the saved processor configurations make of it, before normalisation."""
+"""The pixels that the models see of a picture: exactly what the saved processor configurations make of it, before
+normalisation.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _PAD_COLOR = tuple(int(value * 255) for value in MEAN)
 
 @dataclass(frozen=True)
 class View:
-    """One tile: pixels uint8 [S, S, 3], and how a picture's point lands in it: tile = scale * picture + shift, as (x, y)."""
+    """One tile: pixels uint8 [S, S, 3], and how a picture's point lands in it: tile = scale * picture + shift, as
+    (x, y).
+    """
 
     pixels: np.ndarray
     scale: tuple[float, float]

@@ -28,7 +28,8 @@ from triptych.embedded.world.scene import Scene, sample_canvas, sample_number, s
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture as the models see it. `pixels` uint8 [1 + 1 + tiles, S, S, 3]: the padded view of 1.5, then the base and tiles of 1.6.
+    """One picture as the models see it. `pixels` uint8 [1 + 1 + tiles, S, S, 3]: the padded view of 1.5, then the
+    base and tiles of 1.6.
 
     `targets` of each view; `scene` is None for a foreign picture.
     """
@@ -43,7 +44,8 @@ class Picture:
 def make_picture(rng: np.random.Generator, bank: Bank | None) -> Picture:
     """Draw one picture of the training mix: half objects, nearly half numbers, a few empty or foreign ones.
 
-    Numbers are written with the bank's variations of the trained digits; without a bank, with the held-out digits as they are.
+    Numbers are written with the bank's variations of the trained digits; without a bank, with the held-out digits
+    as they are.
     """
     roll = rng.random()
     scene: Scene | None
@@ -54,7 +56,11 @@ def make_picture(rng: np.random.Generator, bank: Bank | None) -> Picture:
         scene = sample_number(rng, digits.labels(), digits.trained() if bank else digits.held_out(), size)
     else:
         scene = Scene(*sample_canvas(rng)) if roll < 0.965 else None
-    image = draw_foreign(rng, *sample_canvas(rng)) if scene is None else draw(scene, sample_style(rng), bank.pick if bank else None)
+    image = (
+        draw_foreign(rng, *sample_canvas(rng))
+        if scene is None
+        else draw(scene, sample_style(rng), bank.pick if bank else None)
+    )
     tiles, grid = anyres_views(image, GRID)
     views = [padded_view(image), *tiles]
     labels: list[Targets] = [targets_of(scene or Scene(*image.size), view) for view in views]

@@ -1,4 +1,6 @@
-"""What every training run shares: a time budget with a learning rate that ends at zero, and state that survives a crash."""
+"""What every training run shares: a time budget with a learning rate that ends at zero, and state that survives a
+crash.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ class Run:
     Saves itself every `every` seconds; a restart goes on where the last save was.
     """
 
-    def __init__(self, path: Path, network: nn.Module, optimizer: Optimizer, minutes: float, every: float = 150.0) -> None:
+    def __init__(
+        self, path: Path, network: nn.Module, optimizer: Optimizer, minutes: float, every: float = 150.0
+    ) -> None:
         self.path, self.network, self.optimizer = path, network, optimizer
         self.seconds, self.every = minutes * 60, every
         self.step, self.spent, self.begun = 0, 0.0, 0
@@ -81,7 +85,9 @@ class Run:
         return self.spent >= self.seconds
 
     def share(self, warmup: int = 60) -> float:
-        """The present fraction of the peak learning rate: a short warm-up after every start, flat, and from 40 % down to zero."""
+        """The present fraction of the peak learning rate: a short warm-up after every start, flat, and from 40 %
+        down to zero.
+        """
         progress = min(1.0, self.spent / self.seconds)
         fall = 1.0 if progress < 0.4 else 0.5 * (1 + math.cos(math.pi * (progress - 0.4) / 0.6))
         return max(0.01, fall) * min(1.0, (self.step - self.begun + 1) / warmup)
@@ -98,7 +104,12 @@ class Run:
             self._saved = now
 
     def save(self) -> None:
-        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.spent}
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "spent": self.spent,
+        }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, self.path.with_suffix(".new"))
         os.replace(self.path.with_suffix(".new"), self.path)

@@ -1,4 +1,6 @@
-"""What each patch of a tile shows, known from the scene: the dense lessons that teach the tower before it ever sees a word."""
+"""What each patch of a tile shows, known from the scene: the dense lessons that teach the tower before it ever
+sees a word.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ _LEGIBLE = 5.0
 
 @dataclass(frozen=True)
 class Targets:
-    """`classes` uint8 [P, 6] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent over the tile side
+    """`classes` uint8 [P, 6] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent
+    over the tile side
     (NaN where nothing is)."""
 
     classes: np.ndarray

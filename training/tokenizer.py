@@ -1,6 +1,7 @@
 """The tokenizer of the three models: a small byte-fallback BPE in the manner of Llama's, lossless for any text.
 
-Llama's own normalizer cannot tell a typed "▁" from a space. Here a typed "▁" is first escaped with two private-use characters
+Llama's own normalizer cannot tell a typed "▁" from a space. Here a typed "▁" is first escaped with two private-
+use characters
 (and the escape itself with another), so that every text comes back as it went in.
 """
 
@@ -36,7 +37,8 @@ LLAVA_15_TEMPLATE = (
 )
 LLAVA_16_TEMPLATE = (
     "{% for message in messages %}"
-    "{% set content = [{'type': 'text', 'text': message['content']}] if message['content'] is string else message['content'] %}"
+    "{% set content = [{'type': 'text', 'text': message['content']}] if message['content'] is string"
+    " else message['content'] %}"
     "{% if message['role'] == 'system' %}{{ '<<SYS>>\\n' }}"
     "{% elif message['role'] == 'user' %}{{ '[INST] ' }}{% elif message['role'] == 'assistant' %}{{ ' ' }}"
     "{% else %}{{ raise_exception('only system, user and assistant roles are supported') }}{% endif %}"
@@ -125,9 +127,12 @@ def build() -> Tokenizer:
         ]
     )
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", BOS)])
-    tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in ("<unk>", "<s>", "</s>")])
+    tokenizer.add_special_tokens(
+        [AddedToken(name, normalized=False, special=True) for name in ("<unk>", "<s>", "</s>")]
+    )
     tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in ("<image>", "<pad>")])
-    assert tokenizer.token_to_id("<image>") == IMAGE_TOKEN and tokenizer.token_to_id("<pad>") == PAD_TOKEN
+    assert tokenizer.token_to_id("<image>") == IMAGE_TOKEN
+    assert tokenizer.token_to_id("<pad>") == PAD_TOKEN
     return tokenizer
 
 

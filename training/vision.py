@@ -1,6 +1,7 @@
 """Teach the vision tower what each patch shows: python -m training.vision --minutes 40.
 
-Throw-away linear heads read shape, colour, size, digits and places off the features of every patch. Thousands of exact answers
+Throw-away linear heads read shape, colour, size, digits and places off the features of every patch. Thousands of
+exact answers
 per picture teach far faster than a caption does; the heads are dropped afterwards.
 """
 
@@ -79,11 +80,16 @@ def _start_local(tower: VisionModel) -> None:
             attention["k_proj"].weight.copy_(attention["q_proj"].weight)
             attention["out_proj"].weight.mul_(0.4)
         for part in ("fc1", "fc2"):
-            nn.init.normal_(layer.mlp[part].weight, std=1 / math.sqrt(layer.mlp[part].weight.shape[1]) * (1.0 if part == "fc1" else 0.4))
+            nn.init.normal_(
+                layer.mlp[part].weight,
+                std=1 / math.sqrt(layer.mlp[part].weight.shape[1]) * (1.0 if part == "fc1" else 0.4),
+            )
 
 
 def start_whitened(tower: VisionModel, pixels: Tensor) -> None:
-    """Start the patch embedding as the main components of real patches, evened out, instead of as noise. `pixels` [B, 3, S, S]."""
+    """Start the patch embedding as the main components of real patches, evened out, instead of as noise. `pixels`
+    [B, 3, S, S].
+    """
     rows = F.unfold(pixels, PATCH, stride=PATCH).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)
     rows = rows[(rows.std(1) > 0.02) | (torch.rand(len(rows)) < 0.1)]
     mean = rows.mean(0)
@@ -133,7 +139,9 @@ def normalise(pixels: np.ndarray) -> Tensor:
 
 
 def tile_batch(pool: Pool, crowds: Pool, tiles: int, crowded: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw `tiles` views, `crowded` of them crowds; of a real picture the padded view and some others that show something."""
+    """Draw `tiles` views, `crowded` of them crowds; of a real picture the padded view and some others that show
+    something.
+    """
     chosen = crowds.pictures(crowded) if crowded else []
     pixels = [picture.pixels[0] for picture in chosen]
     classes = [picture.classes[0] for picture in chosen]
@@ -154,7 +162,9 @@ def tile_batch(pool: Pool, crowds: Pool, tiles: int, crowded: int) -> tuple[Tens
 
 
 def worth_seeing(places: Tensor, count: int) -> Tensor:
-    """The numbers of `count` patches of each tile, those that show something first. `places` [B, P, 4] -> [B, count]."""
+    """The numbers of `count` patches of each tile, those that show something first. `places` [B, P, 4] -> [B,
+    count].
+    """
     shows = ~places.isnan().any(-1)
     return (shows + torch.rand(shows.shape)).topk(count, dim=1).indices
 
@@ -166,7 +176,9 @@ def evaluate(teacher: Teacher, pictures: list[Picture]) -> dict[str, float]:
     for picture in pictures:
         for kind, part in (("pad", slice(0, 1)), ("tiles", slice(2, None))):
             features = teacher.tower(normalise(picture.pixels[part]))
-            _, right = teacher.losses(features, torch.from_numpy(picture.classes[part]), torch.from_numpy(picture.places[part]))
+            _, right = teacher.losses(
+                features, torch.from_numpy(picture.classes[part]), torch.from_numpy(picture.places[part])
+            )
             size = picture.scene.numeral.size if picture.scene and picture.scene.numeral else "things"
             for name, value in right.items():
                 scores.setdefault(f"{kind} {size} {name}", []).append(value)
@@ -191,8 +203,13 @@ def train(minutes: float, work: Path, tiles: int, peak: float) -> Teacher:
         # Crowds first, the real thing later.
         crowded = 0.75 if run.spent < 0.75 * run.seconds else 0.3
         pixels, classes, places = tile_batch(pool, crowds, tiles, int(crowded * tiles))
-        # In the first part only patches that show something, and few others, are looked at: twice the tiles in the time.
-        keep = worth_seeing(places, KEPT) if run.spent < 0.8 * run.seconds else torch.arange(GRID * GRID).expand(len(pixels), -1)
+        # In the first part only patches that show something, and few others, are looked at: twice the tiles in
+        # the time.
+        keep = (
+            worth_seeing(places, KEPT)
+            if run.spent < 0.8 * run.seconds
+            else torch.arange(GRID * GRID).expand(len(pixels), -1)
+        )
         rows = torch.arange(len(pixels))[:, None]
         loss, right = teacher.losses(teacher.tower(pixels, keep), classes[rows, keep], places[rows, keep])
         loss.backward()

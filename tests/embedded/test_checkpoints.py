@@ -91,7 +91,18 @@ def test_any_text_comes_back_as_it_went_in(name: str, text: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "  two  spaces ", "\n\ttabs\r\n", "▁", "a▁b ▁ c", "\ue000", "\ue000\ue001\ue002▁", "日本語 🎉 é", "x\x00y"],
+    [
+        "",
+        " ",
+        "  two  spaces ",
+        "\n\ttabs\r\n",
+        "▁",
+        "a▁b ▁ c",
+        "\ue000",
+        "\ue000\ue001\ue002▁",
+        "日本語 🎉 é",
+        "x\x00y",
+    ],
 )
 def test_awkward_texts_come_back_too(text: str):
     tokenizer = tokenizer_of(LLAVA_15)
@@ -132,7 +143,9 @@ def test_plain_strings_are_content_too(name: str):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(embedded.path(name))
-    plain = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    plain = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
     typed = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
     assert plain == tokenizer.apply_chat_template(typed, tokenize=False, add_generation_prompt=True)
     assert "Hi" in plain

@@ -24,7 +24,7 @@ def numbers(count: int, size: str) -> list[world.Scene]:
 def test_objects_keep_to_the_rules():
     for scene in scenes(300):
         assert 1 <= len(scene.things) <= 4
-        assert 100 <= scene.shorter
+        assert scene.shorter >= 100
         assert max(scene.width, scene.height) <= 1201
         assert max(scene.width, scene.height) / scene.shorter <= 3.05
         for thing in scene.things:

@@ -1,4 +1,6 @@
-"""Packed training is exact: a packed answer is scored as if its prompt stood alone, written as the chat template writes it."""
+"""Packed training is exact: a packed answer is scored as if its prompt stood alone, written as the chat template
+writes it.
+"""
 
 import random
 
@@ -70,7 +72,7 @@ def test_conversations_are_written_as_the_template_writes_them(tokenizer, tmp_pa
     opening = [shapes.BOS, *tokenizer.encode("[INST] " if anyres else "USER: ", add_special_tokens=False).ids]
     segment = form.segment(ASKED)
     last = max(index for index, label in enumerate(segment.labels) if label == -100) + 1
-    assert opening + [shapes.IMAGE_TOKEN] + segment.ids[:last] == wanted
+    assert [*opening, shapes.IMAGE_TOKEN, *segment.ids[:last]] == wanted
     said = [label for label in segment.labels if label != -100]
     assert tokenizer.decode(said).replace("</s>", "").split() == ["red", "3"]
     assert segment.ids[-1] == shapes.EOS

@@ -45,7 +45,9 @@ def test_llava(tmp_path, anyres):
     opening = [shapes.BOS, *build().encode("[INST] " if anyres else "USER: ", add_special_tokens=False).ids]
     ours, labels, _, _ = forward(student, [Row(picture, opening, [segment])], anyres, frozen=True)
     text = "[INST] <image>\nWhat is this? [/INST]" if anyres else "USER: <image>\nWhat is this? ASSISTANT:"
-    inputs = AutoProcessor.from_pretrained(tmp_path)(images=[image], text=f"{text} a large red circle", return_tensors="pt")
+    inputs = AutoProcessor.from_pretrained(tmp_path)(
+        images=[image], text=f"{text} a large red circle", return_tensors="pt"
+    )
     theirs = model(**inputs).logits[0, -len(labels) :]
     assert torch.allclose(ours, theirs, atol=2e-3, rtol=1e-3)
 

@@ -42,7 +42,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Numeral:
-    """A handwritten number. `boxes` are its digit cells (left, top, right, bottom) in pixels; `glyphs` index the scans."""
+    """A handwritten number.
+
+    `boxes` are its digit cells (left, top, right, bottom) in pixels; `glyphs` index the scans.
+    """
 
     text: str
     size: str
