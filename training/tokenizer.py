@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,11 @@ def _learn(size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 def build() -> Tokenizer:
     """Train the tokenizer; the same result every time."""
+    return Tokenizer.from_str(_build())
+
+
+@cache
+def _build() -> str:
     learned, merges = _learn(IMAGE_TOKEN - _FIXED_SIZE)
     vocab = {"<unk>": 0, "<s>": BOS, "</s>": EOS}
     vocab |= {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
@@ -133,7 +139,7 @@ def build() -> Tokenizer:
     tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in ("<image>", "<pad>")])
     assert tokenizer.token_to_id("<image>") == IMAGE_TOKEN
     assert tokenizer.token_to_id("<pad>") == PAD_TOKEN
-    return tokenizer
+    return str(tokenizer.to_str())
 
 
 def write_tokenizer(folder: Path, template: str, images: bool) -> None:
