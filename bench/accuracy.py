@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from triptych import LLM
@@ -23,19 +24,17 @@ MOST_TOKENS = 96
 
 def answer_pictures(llm: LLM, exams: Sequence[tuple[Any, str]]) -> list[str]:
     """Each question with its picture, many at a time."""
-    return [llm_answer.text for llm_answer in _chat_all(llm, [(question, image) for image, question in exams])]
+    return _chat_all(llm, [(question, image) for image, question in exams])
 
 
 def answer_sums(llm: LLM, questions: Sequence[str]) -> list[str]:
-    return [llm_answer.text for llm_answer in _chat_all(llm, [(question, None) for question in questions])]
+    return _chat_all(llm, [(question, None) for question in questions])
 
 
-def _chat_all(llm: LLM, jobs: Sequence[tuple[str, Any]]) -> list[Any]:
+def _chat_all(llm: LLM, jobs: Sequence[tuple[str, Any]]) -> list[str]:
     """Answers in order; the pool keeps as many requests under way as one step takes."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(32) as pool:
-        return list(pool.map(lambda job: llm.chat(job[0], images=job[1], max_tokens=MOST_TOKENS), jobs))
+        return list(pool.map(lambda job: llm.chat(job[0], images=job[1], max_tokens=MOST_TOKENS).text, jobs))
 
 
 def marks(name: str, precision: str, seed: int, count: int) -> dict[str, float]:
@@ -59,7 +58,8 @@ def main() -> None:
         print("| right answers | " + " | ".join(results) + " |")
         print("|---|" + "---:|" * len(results))
         for category in next(iter(results.values())):
-            print(f"| {category} | " + " | ".join(f"{100 * r[category]:.1f} %" for r in results.values()) + " |", flush=True)
+            shares = " | ".join(f"{100 * marked[category]:.1f} %" for marked in results.values())
+            print(f"| {category} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":
