@@ -168,9 +168,9 @@ def test_choices_share_the_prompt(engine: Engine) -> None:
     length, count, answer = len(prompt.token_ids), 5, 6
     shared = (length - 1) // 16 * 16
     assert shared > 0
-    result = ask(engine, prompt, n=count, temperature=1.0, max_tokens=answer, ignore_eos=True).result()
+    result = ask(engine, prompt, n=count, temperature=1.0, max_tokens=answer, ignore_eos=True, seed=5).result()
     assert [choice.index for choice in result.choices] == list(range(count))
-    assert len({choice.text for choice in result.choices}) == count
+    assert len({tuple(choice.token_ids) for choice in result.choices}) == count
     usage = result.usage
     assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (length, 0, count * answer)
     computed = length + (count - 1) * (length - shared) + count * (answer - 1)
