@@ -93,7 +93,7 @@ def questions_about(rng: np.random.Generator, scene: Scene | None, captions: int
 def segments_about(rng: np.random.Generator, form: Form, scene: Scene | None) -> list[Segment]:
     """The training texts of one picture: captions, single questions, sometimes a chat of two or three turns."""
     few = scene is None or scene.numeral is not None or not scene.things
-    asked = questions_about(rng, scene, 1, 3 if few else 7)
+    asked = questions_about(rng, scene, 1, 3 if few else 9)
     segments = []
     while asked:
         turns = int(rng.choice([1, 2, 3], p=[0.86, 0.1, 0.04]))

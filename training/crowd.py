@@ -13,7 +13,7 @@ import numpy as np
 
 from training.prepare import padded_view
 from training.shapes import GRID, TILE
-from training.targets import IGNORE, NO_DIGIT, NO_SLOT, targets_of
+from training.targets import BARE, COLUMN, IGNORE, targets_of
 from training.warp import Bank
 from triptych.embedded.world import digits
 from triptych.embedded.world.draw import draw, sample_style, wear, write_number
@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]
 
 
 def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw one crowded tile: pixels uint8 [S, S, 3], classes uint8 [P, 6] and places float16 [P, 4] as in `targets`."""
+    """Draw one crowded tile: pixels uint8 [S, S, 3], classes uint8 [P, 9] and places float16 [P, 4] as in `targets`."""
     side = int(TILE * rng.choice([1.0, 1.37, 1.75, 2.4], p=[0.25, 0.25, 0.3, 0.2]))
     scale = side / TILE
     taken: list[Box] = []
@@ -52,12 +52,15 @@ def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.nda
     parts = [targets_of(Scene(side, side, tuple(things)), view)]
     parts += [targets_of(Scene(side, side, (), numeral), view) for numeral in numerals]
     classes, places = parts[0].classes.copy(), parts[0].places.copy()
-    classes[:, 2] = IGNORE
+    # What is said of a whole picture cannot be said of a crowd.
+    for name in ("size", "rank", "total", "relation"):
+        classes[:, COLUMN[name]] = IGNORE
     for part in parts[1:]:
         here = ~np.isnan(part.places[:, 0]) & np.isnan(places[:, 0])
         places[here] = part.places[here]
-        for column, bare in ((3, NO_DIGIT), (4, NO_DIGIT), (5, NO_SLOT)):
-            fresh = part.classes[:, column] != bare
+        for name in ("left", "right", "slot", "total"):
+            column = COLUMN[name]
+            fresh = part.classes[:, column] != BARE.get(name, IGNORE)
             classes[fresh, column] = part.classes[fresh, column]
     assert classes.shape[0] == GRID * GRID
     return view.pixels, classes, places

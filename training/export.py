@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training import shapes
@@ -46,6 +46,30 @@ def llava_state(network: Llava, anyres: bool) -> dict[str, Tensor]:
         text = {name: weight for name, weight in state.items() if name.startswith("language_model.")}
         state |= expand_kv_heads(text, shapes.LLAMA.kv_heads, network.language_model.shape.kv_heads)
     return state
+
+
+def collapse_kv_heads(state: dict[str, Tensor], heads: int, kv_heads: int) -> dict[str, Tensor]:
+    """Undo `expand_kv_heads`: keep the mean of the heads that began as copies."""
+    narrow = {}
+    for name, weight in state.items():
+        if ".self_attn.k_proj." in name or ".self_attn.v_proj." in name:
+            size = weight.shape[0] // heads
+            weight = weight.view(kv_heads, heads // kv_heads, size, -1).mean(1).reshape(kv_heads * size, -1)
+        narrow[name] = weight
+    return narrow
+
+
+def read_llava(folder: Path) -> dict[str, Tensor]:
+    """Read what `write_llava` wrote, under the network's names, in float32; for training that goes on from there."""
+    state = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
+    if "image_newline" not in state:
+        text = {name: weight for name, weight in state.items() if name.startswith("language_model.")}
+        state |= collapse_kv_heads(text, shapes.LLAMA.kv_heads, shapes.MISTRAL.kv_heads)
+    renamed = {}
+    for name, weight in state.items():
+        name = name.replace("vision_model.embeddings.patch_embedding.weight", "vision_model.patch.weight")
+        renamed[name.replace("vision_model.embeddings.position_embedding.weight", "vision_model.position")] = weight
+    return renamed
 
 
 def write_llava(network: Llava, folder: Path, anyres: bool, dtype: torch.dtype = torch.bfloat16) -> None:

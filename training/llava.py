@@ -1,21 +1,21 @@
 """Train the two LLaVA models on packed conversations.
 
-python -m training.llava --stage both --minutes 60     one network that learns both forms in turn, from the tower
-of training.vision
-python -m training.llava --stage one --minutes 10      LLaVA 1.5 alone, from there
-python -m training.llava --stage next --minutes 20     LLaVA 1.6 alone, from there
+python -m training.llava --stage both --minutes 100    one network learns both forms, with the tower of training.vision
+python -m training.llava --stage one --minutes 20      LLaVA 1.5 alone, from there
+python -m training.llava --stage next --minutes 30     LLaVA 1.6 alone, from there
 
-One picture is encoded once and answers many questions: the questions lie side by side behind it, each at the
-positions it would
-have alone and blind to the others, so that every one of them is exactly a single prompt.
+One picture is encoded once and answers many questions: the questions lie side by side behind it, each at the positions
+it would have alone and blind to the others, so that every one of them is exactly a single prompt.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,17 @@ from torch import Tensor, nn
 
 from training import shapes
 from training.chat import Form, Segment, segments_about, segments_without_picture
-from training.export import write_llava
-from training.network import Llava
+from training.export import read_llava, write_llava
+from training.network import Llava, Sight
 from training.render import Picture, make_picture
 from training.shapes import EOS, GRID
-from training.state import WORK, Optimizer, Run
+from training.state import WORK, Optimizer, Run, Workers
 from training.tokenizer import build
-from training.vision import KEPT, Pool, Teacher, normalise, worth_seeing
+from training.vision import KEPT, Pool, Teacher, normalise, tile_batch, worth_seeing
 
 # The weight of the tower's dense lessons beside the conversations.
 _DENSE = 0.25
+_NAMES = {False: "1.5", True: "1.6"}
 
 
 class Student(nn.Module):
@@ -83,98 +84,73 @@ def pack_image(features: Tensor, picture: Picture, newline: Tensor) -> Tensor:
     return torch.cat([base, plane.reshape(-1, width)])
 
 
-def forward(
-    student: Student, rows: list[Row], anyres: bool, frozen: bool, crowd: Sequence[Picture] = ()
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Answer all conversations at once, and give the tower its dense lessons on the same pictures and on a `crowd`.
+def forward(student: Student, rows: list[Row], anyres: bool, teach: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Answer all conversations at once. With `teach` the tower learns too, from the answers and from dense lessons.
 
     Returns logits [N, V] and labels [N] of the answer tokens, the segment each belongs to [N], and the dense loss.
     """
     llava = student.llava
-    shown = [row.picture for row in rows if row.picture is not None]
-    parts = [views_of(picture, anyres) for picture in shown]
-    teaching = torch.is_grad_enabled() and not frozen
-    with torch.set_grad_enabled(teaching):
-        seen = llava.see(normalise(np.concatenate([p.pixels[part] for p, part in zip(shown, parts, strict=True)])))
+    shown = [(row.picture, views_of(row.picture, anyres)) for row in rows if row.picture is not None]
+    with torch.set_grad_enabled(teach and torch.is_grad_enabled()):
+        seen = llava.see(normalise(np.concatenate([picture.pixels[part] for picture, part in shown])))
         dense = seen.new_zeros(())
-        if teaching:
-            classes = torch.from_numpy(np.concatenate([p.classes[part] for p, part in zip(shown, parts, strict=True)]))
-            places = torch.from_numpy(np.concatenate([p.places[part] for p, part in zip(shown, parts, strict=True)]))
+        if teach:
+            classes = torch.from_numpy(np.concatenate([picture.classes[part] for picture, part in shown]))
+            places = torch.from_numpy(np.concatenate([picture.places[part] for picture, part in shown]))
             dense, _ = student.teacher.losses(seen, classes, places)
-        if teaching and crowd:
-            dense = dense + crowd_loss(student.teacher, crowd)
-    counts = [len(p.pixels[part]) for p, part in zip(shown, parts, strict=True)]
     features = llava.multi_modal_projector(seen)
     layout = _Layout(rows, anyres)
     x = llava.language_model.embed(layout.ids)
-    pieces = iter(features.split(counts))
+    pieces = iter(features.split([len(picture.pixels[part]) for picture, part in shown]))
     images = []
     for row in rows:
         if row.picture is not None:
             piece = next(pieces)
             images.append(pack_image(piece, row.picture, llava.image_newline) if anyres else piece[0])
     x = x.masked_scatter(layout.image[..., None], torch.cat(images))
-    states = llava.language_model.hidden(x, layout.positions, layout.mask)
+    states = llava.language_model.hidden(x, layout.positions, layout.sight)
     logits = llava.language_model.lm_head(states[layout.speaks])
     return logits, layout.labels[layout.speaks], layout.owner[layout.speaks], dense
 
 
-def crowd_loss(teacher: Teacher, crowd: Sequence[Picture]) -> Tensor:
-    """The tower's lesson on crowded tiles, of which it sees only the patches worth seeing."""
-    classes = torch.from_numpy(np.stack([picture.classes[0] for picture in crowd]))
-    places = torch.from_numpy(np.stack([picture.places[0] for picture in crowd]))
-    keep = worth_seeing(places, KEPT)
-    row = torch.arange(len(crowd))[:, None]
-    seen = teacher.tower(normalise(np.stack([picture.pixels[0] for picture in crowd])), keep)
-    return teacher.losses(seen, classes[row, keep], places[row, keep])[0]
-
-
 class _Layout:
-    """Where everything lies: ids, positions, labels of the *next* token, owner segment, image slots [B, T], mask
-    [B, 1, T, T].
+    """Where everything lies: what comes before the conversations fills the columns of the prefix, padded at its end;
+    the conversations [B, S] follow. `ids`, `positions` and `image` (slots) are [B, T]; `labels` of the *next* token and
+    the `owner` segment are [B, S].
     """
 
     def __init__(self, rows: list[Row], anyres: bool) -> None:
         heads = [row.length(anyres) for row in rows]
-        longest = max(
-            head + sum(len(segment.ids) for segment in row.segments) for head, row in zip(heads, rows, strict=True)
-        )
-        shape = (len(rows), longest)
+        prefix = max(heads)
+        behind = max(sum(len(segment.ids) for segment in row.segments) for row in rows)
+        shape = (len(rows), prefix + behind)
         ids = np.full(shape, EOS)
         positions = np.zeros(shape, np.int64)
-        labels = np.full(shape, -100)
-        # The part a token belongs to: 0 the picture, 1.. its conversations, -1 padding. Owners count over the
-        # whole batch.
-        part = np.full(shape, -1)
-        owner = np.full(shape, -1)
         image = np.zeros(shape, bool)
+        labels = np.full((len(rows), behind), -100)
+        # The segment a token belongs to, counted over the whole batch; -1 is padding.
+        owner = np.full((len(rows), behind), -1)
         owners = 0
         for index, (head, row) in enumerate(zip(heads, rows, strict=True)):
             ids[index, : len(row.opening)] = row.opening
             image[index, len(row.opening) : head] = True
-            part[index, :head] = 0
-            positions[index, :head] = np.arange(head)
-            at = head
-            for number, segment in enumerate(row.segments):
+            positions[index, :prefix] = np.arange(prefix)
+            at = 0
+            for segment in row.segments:
                 end = at + len(segment.ids)
-                ids[index, at:end] = segment.ids
+                ids[index, prefix + at : prefix + end] = segment.ids
+                positions[index, prefix + at : prefix + end] = np.arange(head, head + len(segment.ids))
                 labels[index, at : end - 1] = segment.labels[1:]
-                positions[index, at:end] = np.arange(head, head + len(segment.ids))
-                part[index, at:end] = number + 1
                 owner[index, at:end] = owners
                 owners += 1
                 at = end
-        self.ids, self.positions, self.labels = (
-            torch.from_numpy(ids),
-            torch.from_numpy(positions),
-            torch.from_numpy(labels),
-        )
-        self.owner, self.image = torch.from_numpy(owner), torch.from_numpy(image)
+        self.ids, self.positions = torch.from_numpy(ids), torch.from_numpy(positions)
+        self.image = torch.from_numpy(image)
+        self.labels, self.owner = torch.from_numpy(labels), torch.from_numpy(owner)
         self.speaks = self.labels != -100
-        own = torch.from_numpy(part)
-        same = own[:, :, None] == own[:, None, :]
-        mask = (same | (own == 0)[:, None, :]) & torch.ones(longest, longest, dtype=torch.bool).tril()
-        self.mask = mask[:, None]
+        before = (torch.arange(prefix) < torch.tensor(heads)[:, None])[:, None].expand(-1, behind, -1)
+        same = (self.owner[:, :, None] == self.owner[:, None, :]) & torch.ones(behind, behind, dtype=torch.bool).tril()
+        self.sight = Sight(prefix, torch.cat([before, same], dim=2)[:, None])
 
 
 def make_row(rng: np.random.Generator, form: Form, picture: Picture | None) -> Row:
@@ -216,7 +192,7 @@ def evaluate(student: Student, form: Form, pictures: list[Picture], seed: int = 
         segments = [(row, segment) for row in chunk for segment in row.segments]
         if all(row.picture is None for row in chunk):
             chunk = [*chunk, rows[0]]
-        logits, labels, owner, _ = forward(student, chunk, form.anyres, frozen=True)
+        logits, labels, owner, _ = forward(student, chunk, form.anyres, teach=False)
         keep = owner < len(segments)
         right = exact_segments(logits[keep], labels[keep], owner[keep], len(segments))
         for (row, segment), good in zip(segments, right, strict=True):
@@ -231,94 +207,125 @@ def _kind(row: Row, segment: Segment) -> str:
     return segment.kind
 
 
-def start(work: Path, stage: str) -> Student:
-    """The network a stage begins with."""
+def start(work: Path, stage: str, sources: Sequence[Path]) -> Student:
+    """The network a stage begins with: `both` takes the tower of training.vision, the rest of given checkpoints."""
     torch.manual_seed(0)
     student = Student()
-    if stage == "both":
-        student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
-    else:
+    if stage != "both":
         student.load_state_dict(torch.load(work / "llava-both.pt", weights_only=True)["network"])
+        return student
+    if sources:
+        states = [read_llava(source) for source in sources]
+        known = {name: [state[name] for state in states if name in state] for state in states for name in state}
+        student.llava.load_state_dict({name: sum(found) / len(found) for name, found in known.items()}, strict=False)
+    student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
     return student
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage does: processor minutes, peak rate, pictures in a batch of 1.5, crowded tiles beside it,
-    minutes of a resting tower.
+    """What a stage does: processor minutes, peak rate, pictures in a batch of 1.5, dense tiles beside it, minutes of a
+    resting tower.
     """
 
     stage: str
     minutes: float
     peak: float
     size: int
-    crowded: int
-    frozen_minutes: float
+    tiles: int
+    resting_minutes: float
 
     @property
     def forms(self) -> tuple[bool, ...]:
-        """The forms taken in turn: True is anyres."""
+        """The forms learned: True is anyres."""
         return {"both": (False, True), "one": (False,), "next": (True,)}[self.stage]
 
 
-def train(plan: Plan, work: Path) -> Student:
+class School:
+    """Lessons of one form for a student: batches of conversations, and tiles for the tower."""
+
+    def __init__(self, student: Student, plan: Plan, work: Path, seed: int) -> None:
+        self.student, self.plan = student, plan
+        self.pool, self.crowds = Pool(work / "shards"), Pool(work / "crowd")
+        self.forms = [Form(build(), anyres) for anyres in plan.forms]
+        # A picture of 1.6 has four to six times the tiles.
+        self.sources = {
+            form.anyres: batches(np.random.default_rng([seed, form.anyres]), form, self.pool, self._size(form.anyres))
+            for form in self.forms
+        }
+        self._turn = threading.Lock()
+
+    def _size(self, anyres: bool) -> int:
+        return max(4, self.plan.size // 2) if anyres else self.plan.size
+
+    def lesson(self, anyres: bool, resting: bool) -> tuple[Tensor, tuple[bool, float, float, float]]:
+        """Loss of one batch; the form, its answer loss, its dense loss and its share of exact answers.
+
+        The tower learns from 1.5's padded views and from single tiles; whole pictures of 1.6 would cost six times that.
+        """
+        with self._turn:
+            rows = next(self.sources[anyres])
+        teach = not resting and not anyres
+        logits, labels, owner, dense = forward(self.student, rows, anyres, teach)
+        answers = F.cross_entropy(logits, labels)
+        if not resting and self.plan.tiles:
+            dense = dense + self._tiles()
+        right = exact_segments(logits, labels, owner, sum(len(row.segments) for row in rows))
+        return answers + _DENSE * dense, (anyres, answers.item(), dense.item(), float(np.mean(right)))
+
+    def _tiles(self) -> Tensor:
+        pixels, classes, places = tile_batch(self.pool, self.crowds, self.plan.tiles, self.plan.tiles // 2)
+        keep = worth_seeing(places, KEPT)
+        row = torch.arange(len(pixels))[:, None]
+        return self.student.teacher.losses(
+            self.student.teacher.tower(pixels, keep), classes[row, keep], places[row, keep]
+        )[0]
+
+
+def train(plan: Plan, work: Path, workers: Workers, sources: Sequence[Path]) -> Student:
     """Train a stage, or go on from its saved state."""
-    student = start(work, plan.stage)
-    run = Run(
-        work / f"llava-{plan.stage}.pt",
-        student,
-        Optimizer(student, plan.peak, slow="tower", slowness=0.7),
-        plan.minutes,
-    )
-    rng = np.random.default_rng(run.step)
+    student = start(work, plan.stage, sources)
+    optimizer = Optimizer(student, plan.peak, slow="tower", slowness=0.5, workers=workers)
+    run = Run(work / f"llava-{plan.stage}.pt", student, optimizer, plan.minutes)
     random.seed(run.step)
-    tokenizer = build()
-    pool, crowds = Pool(work / "shards"), Pool(work / "crowd")
-    # A picture of 1.6 has four to six times the tiles.
-    sources = [(form, batches(rng, form, pool, max(4, plan.size // 2) if form.anyres else plan.size)) for form in
-               (Form(tokenizer, anyres) for anyres in plan.forms)]  # fmt: skip
+    school = School(student, plan, work, run.step)
     drawn = np.random.default_rng(11)
     check = [make_picture(drawn, None) for _ in range(120)]
-    follows = 0.0
-    shown = dict.fromkeys(plan.forms, 0.0)
+    shown: dict[bool, float] = {}
     while not run.done:
-        form, source = sources[run.step % len(sources)]
-        rows = next(source)
-        frozen = run.spent < plan.frozen_minutes * 60
-        if frozen and follows != (follows := (work / "vision.pt").stat().st_mtime):
-            # The tower may still be at school in another process: follow its progress.
-            student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
-        logits, labels, owner, dense = forward(student, rows, form.anyres, frozen, crowds.pictures(plan.crowded))
-        loss = F.cross_entropy(logits, labels)
-        (loss + _DENSE * dense).backward()
+        resting = run.spent < plan.resting_minutes * 60
+        turns = [plan.forms[index % len(plan.forms)] for index in range(max(workers.count, len(plan.forms)))]
+        done = workers.learn(student, [partial(school.lesson, anyres, resting) for anyres in turns])
         run.advance()
-        right = exact_segments(logits, labels, owner, sum(len(row.segments) for row in rows))
-        shown[form.anyres] = 0.97 * shown[form.anyres] + 0.03 * float(np.mean(right))
+        for _, (anyres, _, _, right) in done:
+            shown[anyres] = 0.97 * shown.get(anyres, right) + 0.03 * right
         if run.step % 20 == 0:
-            exact = " ".join(f"{'1.6' if anyres else '1.5'} {value:.3f}" for anyres, value in shown.items())
-            losses = f"loss {loss.item():.3f} dense {dense.item():.2f}"
-            print(f"step {run.step} {run.spent / 60:.1f} min {losses} exact {exact}", flush=True)
+            parts = [
+                f"{_NAMES[anyres]}: loss {answers:.3f} dense {dense:.2f} exact {shown[anyres]:.3f}"
+                for _, (anyres, answers, dense, _) in done
+            ]
+            print(f"step {run.step} {run.spent / 60:.1f} min {', '.join(parts)}", flush=True)
         if run.step % 500 == 0 or run.done:
-            for form, _ in sources:
-                print(f"  check {'1.6' if form.anyres else '1.5'} {evaluate(student, form, check)}", flush=True)
+            for form in school.forms:
+                print(f"  check {_NAMES[form.anyres]} {evaluate(student, form, check)}", flush=True)
     return student
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=("both", "one", "next"), required=True)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--frozen", type=float, default=0, help="minutes before the tower learns too")
-    parser.add_argument("--size", type=int, default=12, help="pictures in a batch of 1.5, twice those of 1.6")
-    parser.add_argument("--crowded", type=int, default=10, help="crowded tiles beside them, for the tower alone")
+    parser.add_argument("--minutes", type=float, default=100, help="of processor time, over all workers")
+    parser.add_argument("--resting", type=float, default=0, help="minutes before the tower learns too")
+    parser.add_argument("--size", type=int, default=16, help="pictures in a batch of 1.5, twice those of 1.6")
+    parser.add_argument("--tiles", type=int, default=10, help="single tiles beside them, for the tower alone")
     parser.add_argument("--peak", type=float, default=1.5e-3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--start", type=Path, nargs="*", default=(), help="go on from the words of these checkpoints")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, help="write the checkpoints into folders here at the end")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    plan = Plan(args.stage, args.minutes, args.peak, args.size, args.crowded, args.frozen)
-    student = train(plan, args.work)
+    plan = Plan(args.stage, args.minutes, args.peak, args.size, args.tiles, args.resting)
+    student = train(plan, args.work, Workers(args.workers), args.start)
     if args.out:
         for anyres in plan.forms:
             write_llava(student.llava, args.out / ("tiny-llava-1.6" if anyres else "tiny-llava-1.5"), anyres)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training import shapes
 from training.export import write_mixtral
-from training.network import Decoder
+from training.network import Decoder, Sight
 from training.state import WORK, Optimizer, Run
 from training.tokenizer import build
 from triptych.embedded.world.sums import sample_sum
@@ -65,7 +65,7 @@ def batches(rng: np.random.Generator, tokenizer: Tokenizer, tokens: int) -> Iter
 def loss_of(network: Decoder, ids: Tensor, labels: Tensor) -> tuple[Tensor, float]:
     """Mean answer loss with the balance term, and the share of answer tokens foretold."""
     positions = torch.arange(ids.shape[1])[None].expand(ids.shape[0], -1)
-    states = network.hidden(network.embed(ids), positions, None)[:, :-1]
+    states = network.hidden(network.embed(ids), positions, Sight())[:, :-1]
     wanted = labels[:, 1:]
     said = wanted != -100
     logits = network.lm_head(states[said])
@@ -83,7 +83,7 @@ def answer(network: Decoder, tokenizer: Tokenizer, texts: list[str], limit: int 
         start = len(ids)
         while len(ids) < start + limit:
             row = torch.tensor([ids])
-            state = network.hidden(network.embed(row), torch.arange(len(ids))[None], None)[0, -1]
+            state = network.hidden(network.embed(row), torch.arange(len(ids))[None], Sight())[0, -1]
             token = int(network.lm_head(state).argmax())
             if token == shapes.EOS:
                 break

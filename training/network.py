@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.shapes import GRID, PATCH, VOCABULARY, Text, Vision
+
+_QUICK = 1.702
 
 
 class VisionLayer(nn.Module):
@@ -34,9 +37,10 @@ class VisionLayer(nn.Module):
         )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, hidden)
         x = x + self.self_attn["out_proj"](mixed)
-        inner = self.mlp["fc1"](self.layer_norm2(x))
-        # quick_gelu, x * sigmoid(1.702 x), in one fused step.
-        return x + self.mlp["fc2"](F.silu(1.702 * inner) / 1.702)
+        # quick_gelu is x * sigmoid(1.702 x): the factor goes into the small matrices, silu does the rest in one pass.
+        first, second = self.mlp["fc1"], self.mlp["fc2"]
+        inner = F.silu(F.linear(self.layer_norm2(x), first.weight * _QUICK, first.bias * _QUICK))
+        return x + F.linear(inner, second.weight / _QUICK, second.bias)
 
 
 class VisionModel(nn.Module):
@@ -51,15 +55,21 @@ class VisionModel(nn.Module):
         self.pre_layrnorm = nn.LayerNorm(shape.hidden)
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(VisionLayer(shape) for _ in range(shape.layers))})
         self.post_layernorm = nn.LayerNorm(shape.hidden)
+        # Nothing reads these two (vision_feature_layer -2).
+        self.encoder["layers"][-1].requires_grad_(False)
+        self.post_layernorm.requires_grad_(False)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """[B, 3, S, S] normalised pixels -> [B, GRID * GRID, H] features, class token dropped.
 
         With `keep` [B, K], patch numbers, only those patches are looked at and answered for: [B, K, H].
         """
-        x = self.patch(pixels).flatten(2).transpose(1, 2) + self.position[1:]
-        if keep is not None:
-            x = x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
+        if keep is None:
+            keep = torch.arange(GRID * GRID).expand(len(pixels), -1)
+        patches = pixels.unflatten(2, (GRID, PATCH)).unflatten(4, (GRID, PATCH)).permute(0, 2, 4, 1, 3, 5)
+        row = torch.arange(len(pixels))[:, None]
+        x = F.linear(patches[row, keep // GRID, keep % GRID].flatten(2), self.patch.weight.flatten(1))
+        x = x + self.position[1:][keep]
         start = (self.embeddings["class_embedding"] + self.position[0]).expand(x.shape[0], 1, -1)
         x = self.pre_layrnorm(torch.cat([start, x], dim=1))
         for layer in list(self.encoder["layers"])[:-1]:
@@ -91,8 +101,19 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """Who sees whom. The first `prefix` tokens see those before them; the rest see what `mask` [B, 1, T - prefix, T]
+    says (None: no prefix, and everyone sees those before). With `behind_only` the prefix itself is not computed.
+    """
+
+    prefix: int = 0
+    mask: Tensor | None = None
+    behind_only: bool = False
+
+
 class Attention(nn.Module):
-    """Rotary attention; the mask says who sees whom."""
+    """Rotary attention, keys and values shared by groups of queries."""
 
     def __init__(self, shape: Text) -> None:
         super().__init__()
@@ -103,17 +124,24 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.hidden, shape.kv_heads * self.size, bias=False)
         self.o_proj = nn.Linear(shape.heads * self.size, shape.hidden, bias=False)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], see: Sight) -> Tensor:
+        """[B, T, H] -> [B, T, H]; [B, T - prefix, H] if only those behind the prefix are asked for."""
         batch, length, _ = x.shape
-        q, k, v = (
-            proj(x).view(batch, length, -1, self.size).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        q, k = _rotate(q, rotary), _rotate(k, rotary)
+        at = see.prefix if see.behind_only else 0
+        asking = x[:, at:]
+        q = self.q_proj(asking).view(batch, length - at, -1, self.size).transpose(1, 2)
+        k, v = (proj(x).view(batch, length, -1, self.size).transpose(1, 2) for proj in (self.k_proj, self.v_proj))
+        q, k = _rotate(q, (rotary[0][:, :, at:], rotary[1][:, :, at:])), _rotate(k, rotary)
         if self.groups > 1:
             k, v = k.repeat_interleave(self.groups, 1), v.repeat_interleave(self.groups, 1)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
+        ahead = see.prefix - at
+        parts = []
+        if ahead:
+            first = (part[:, :, :ahead] for part in (q, k, v))
+            parts.append(F.scaled_dot_product_attention(*first, is_causal=True))
+        behind = F.scaled_dot_product_attention(q[:, :, ahead:], k, v, attn_mask=see.mask, is_causal=see.mask is None)
+        mixed = torch.cat([*parts, behind], dim=2)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length - at, -1))
 
 
 def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
@@ -180,8 +208,9 @@ class DecoderLayer(nn.Module):
         else:
             self.mlp = DenseMLP(shape)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, mask)
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], see: Sight) -> Tensor:
+        mixed = self.self_attn(self.input_layernorm(x), rotary, see)
+        x = x[:, -mixed.shape[1] :] + mixed
         mlp = self.block_sparse_moe if hasattr(self, "block_sparse_moe") else self.mlp
         return x + mlp(self.post_attention_layernorm(x))
 
@@ -208,14 +237,13 @@ class Decoder(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.model["embed_tokens"](ids)
 
-    def hidden(self, x: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """Embeddings [B, T, H] at `positions` [B, T] -> normed states [B, T, H]. `mask` [B, 1, T, T] True where
-        seen.
-        """
+    def hidden(self, x: Tensor, positions: Tensor, see: Sight) -> Tensor:
+        """Embeddings [B, T, H] at `positions` [B, T] -> normed states of those behind the prefix [B, T - prefix, H]."""
         rotary = self._rotary(positions, x.dtype)
-        for layer in self.model["layers"]:
-            x = layer(x, rotary, mask)
-        return self.model["norm"](x)
+        *layers, last = self.model["layers"]
+        for layer in layers:
+            x = layer(x, rotary, see)
+        return self.model["norm"](last(x, rotary, replace(see, behind_only=True)))
 
     def _rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         size = self.shape.hidden // self.shape.heads

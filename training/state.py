@@ -7,11 +7,15 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from training.muon import Muon
 
 WORK = Path(__file__).parent / "work"
 
@@ -21,13 +25,45 @@ _BOOST = 2.5
 _TABLES = ("embed", "position", "patch", "lm_head", "class_embedding", "moe.gate")
 
 
+class Workers:
+    """A few threads, each computing with one core: better for small matrices than sharing every product."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(1)
+        self.count = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self.spread = self._pool.map
+
+    def learn(self, network: nn.Module, lessons: Sequence[Callable[[], tuple[Tensor, Any]]]) -> list[tuple[float, Any]]:
+        """Run lessons side by side and leave the mean of their gradients; each gives its loss and something more."""
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+
+        def one(lesson: Callable[[], tuple[Tensor, Any]]) -> tuple[float, Any, tuple[Tensor | None, ...]]:
+            loss, more = lesson()
+            return loss.item(), more, torch.autograd.grad(loss, weights, allow_unused=True)
+
+        done = list(self.spread(one, lessons))
+        for weight, *parts in zip(weights, *(grads for _, _, grads in done), strict=True):
+            known = [part for part in parts if part is not None]
+            if known:
+                weight.grad = torch.stack(known).sum(0) / len(lessons)
+        return [(loss, more) for loss, more, _ in done]
+
+
 class Optimizer:
     """Muon for the matrices inside the network, AdamW for tables, heads, norms and biases.
 
     `peak` is the highest learning rate; weights whose name contains `slow` learn at `slowness` times that.
     """
 
-    def __init__(self, network: nn.Module, peak: float, slow: str = "no such name", slowness: float = 1.0) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        peak: float,
+        slow: str = "no such name",
+        slowness: float = 1.0,
+        workers: Workers | None = None,
+    ) -> None:
         groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
         for name, weight in network.named_parameters():
             if weight.requires_grad:
@@ -39,14 +75,14 @@ class Optimizer:
         others = [{"params": group, "scale": scale} for (inner, scale), group in groups.items() if not inner]
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01),
-            torch.optim.Muon(matrices, lr=peak, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices, lr=peak, weight_decay=0.02, spread=workers.spread if workers else map),
         ]
 
     def step(self, share: float, clip: float = 1.0) -> None:
         """Apply the gradients at `share` of the peak rate, then clear them."""
-        torch.nn.utils.clip_grad_norm_(self.weights, clip)
+        torch.nn.utils.clip_grad_norm_(self.weights, clip, foreach=True)
         for part in self.parts:
-            boost = _BOOST if isinstance(part, torch.optim.Muon) else 1.0
+            boost = _BOOST if isinstance(part, Muon) else 1.0
             for group in part.param_groups:
                 group["lr"] = self.peak * boost * share * group.get("scale", 1.0)
             part.step()

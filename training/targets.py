@@ -10,21 +10,34 @@ import numpy as np
 
 from training.prepare import View
 from training.shapes import GRID, PATCH, TILE
-from triptych.embedded.world.scene import COLORS, SHAPES, SIZES, Numeral, Scene
+from triptych.embedded.world.scene import COLORS, SHAPES, SIZES, Numeral, Scene, clear_direction
 
 IGNORE = 255
 NO_SHAPE, NO_DIGIT, NO_SLOT = len(SHAPES), 10, 4
 # Names and class counts of the columns of `Targets.classes`.
-CLASSES = {"shape": len(SHAPES) + 1, "color": len(COLORS), "size": len(SIZES), "left": 11, "right": 11, "slot": 5}
+CLASSES = {
+    "shape": len(SHAPES) + 1,
+    "color": len(COLORS),
+    "size": len(SIZES),
+    "left": 11,
+    "right": 11,
+    "slot": 5,
+    # How many objects lie further left; how many objects or digits there are; where one of two lies from the other.
+    "rank": 4,
+    "total": 4,
+    "relation": 4,
+}
+COLUMN = {name: column for column, name in enumerate(CLASSES)}
+DIRECTIONS = ("left", "right", "above", "below")
 # The class of a patch that shows nothing of the kind.
 BARE = {"shape": NO_SHAPE, "left": NO_DIGIT, "right": NO_DIGIT, "slot": NO_SLOT}
-# Digits lower than this, in tile pixels, teach nothing but noise.
-_LEGIBLE = 5.0
+# Heights in tile pixels: lower digits teach nothing but noise, higher ones are read off a smaller view.
+_LEGIBLE = (6.5, 90.0)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """`classes` uint8 [P, 6] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent
+    """`classes` uint8 [P, 9] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent
     over the tile side
     (NaN where nothing is)."""
 
@@ -36,7 +49,8 @@ def targets_of(scene: Scene, view: View) -> Targets:
     """Label every patch of a view, row-major."""
     classes = np.full((GRID * GRID, len(CLASSES)), IGNORE, np.uint8)
     places = np.full((GRID * GRID, 4), np.nan, np.float16)
-    classes[:, 0], classes[:, 3], classes[:, 4], classes[:, 5] = NO_SHAPE, NO_DIGIT, NO_DIGIT, NO_SLOT
+    for name, bare in BARE.items():
+        classes[:, COLUMN[name]] = bare
     y, x = np.divmod(np.arange(GRID * GRID), GRID)
     centres = np.stack([x, y], axis=1) * PATCH + PATCH / 2
     if scene.things:
@@ -63,6 +77,21 @@ def _label_things(scene: Scene, view: View, centres: np.ndarray, classes: np.nda
         classes[here, 2] = SIZES.index(thing.size) if clear else IGNORE
         places[here, :2] = (middle[index] - centres[here]) / TILE
         places[here, 2:] = 2 * half[index] / TILE
+    shown = visible > 0.35
+    # Order and number can be told only where no object is cut off.
+    if len(scene.things) <= 4 and not (shown & (visible < 0.98)).any() and not (~shown & (visible > 0)).any():
+        _label_order(scene, shown, np.where(covered, nearest, -1), classes)
+
+
+def _label_order(scene: Scene, shown: np.ndarray, owner: np.ndarray, classes: np.ndarray) -> None:
+    order = sorted((index for index in range(len(scene.things)) if shown[index]), key=lambda at: scene.things[at].x)
+    for rank, index in enumerate(order):
+        here = owner == index
+        classes[here, COLUMN["rank"]] = rank
+        classes[here, COLUMN["total"]] = len(order) - 1
+        if len(order) == 2:
+            direction = clear_direction(scene.things[index], scene.things[order[1 - rank]])
+            classes[here, COLUMN["relation"]] = DIRECTIONS.index(direction) if direction else IGNORE
 
 
 def _visible(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -80,9 +109,10 @@ def _label_digits(numeral: Numeral, view: View, centres: np.ndarray, classes: np
         for index, digit in enumerate(numeral.text):
             upright = (centres[:, 1] + PATCH / 2 > low[index, 1] + 2) & (centres[:, 1] - PATCH / 2 < high[index, 1] - 2)
             here = (point >= low[index, 0]) & (point < high[index, 0]) & upright
-            clear = visible[index] > 0.6 and high[index, 1] - low[index, 1] >= _LEGIBLE
+            clear = visible[index] > 0.6 and _LEGIBLE[0] <= high[index, 1] - low[index, 1] <= _LEGIBLE[1]
             if column == 5:
                 classes[here, 5] = index if whole else IGNORE
+                classes[here, COLUMN["total"]] = len(numeral.text) - 1 if whole else IGNORE
                 places[here, :2] = (0.5 * (low[index] + high[index]) - centres[here]) / TILE
                 places[here, 2:] = (high[index] - low[index]) / TILE
             else:

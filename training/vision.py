@@ -1,8 +1,7 @@
 """Teach the vision tower what each patch shows: python -m training.vision --minutes 40.
 
-Throw-away linear heads read shape, colour, size, digits and places off the features of every patch. Thousands of
-exact answers
-per picture teach far faster than a caption does; the heads are dropped afterwards.
+Throw-away linear heads read shape, colour, size, digits, places and order off the features of every patch. Thousands of
+exact answers per picture teach far faster than a caption does; the heads are dropped afterwards.
 """
 
 from __future__ import annotations
@@ -10,25 +9,40 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.export import read_llava
 from training.network import VisionLayer, VisionModel
 from training.render import Picture, make_picture, read_shard
 from training.shapes import GRID, MEAN, PATCH, STD, VISION
-from training.state import WORK, Optimizer, Run
+from training.state import WORK, Optimizer, Run, Workers
 from training.targets import BARE, CLASSES, IGNORE
 
-_WEIGHTS = {"shape": 1.0, "color": 0.5, "size": 0.5, "left": 1.5, "right": 1.5, "slot": 0.4}
-
+_WEIGHTS = {
+    "shape": 1.0,
+    "color": 0.5,
+    "size": 0.5,
+    "left": 1.5,
+    "right": 1.5,
+    "slot": 0.4,
+    "rank": 0.5,
+    "total": 0.25,
+    "relation": 0.4,
+}
 
 # Patches looked at in the first part of the lessons.
 KEPT = 56
+# Steps in which new heads learn to read a tower that knows something already.
+_HEADS_FIRST = 100
 
 
 class Teacher(nn.Module):
@@ -38,30 +52,28 @@ class Teacher(nn.Module):
         super().__init__()
         self.tower = VisionModel(VISION)
         self.norm = nn.LayerNorm(VISION.hidden)
-        self.embed_heads = nn.ModuleDict({name: nn.Linear(VISION.hidden, count) for name, count in CLASSES.items()})
+        self.embed_heads = nn.Linear(VISION.hidden, sum(CLASSES.values()))
         self.embed_places = nn.Linear(VISION.hidden, 4)
         _start_local(self.tower)
 
     def losses(self, features: Tensor, classes: Tensor, places: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Features [B, P, H], classes uint8 [B, P, 6], places [B, P, 4] -> the loss, and the share right per head."""
-        features = self.norm(features)
+        """Features [B, P, H], classes uint8 [B, P, 9], places [B, P, 4] -> the loss, and the share right per head."""
+        features = self.norm(features.flatten(0, 1))
+        classes, places = classes.flatten(0, 1).long(), places.flatten(0, 1)
         total = features.new_zeros(())
         right = {}
-        for column, name in enumerate(CLASSES):
-            wanted = classes[..., column].long()
+        parts = self.embed_heads(features).split(list(CLASSES.values()), dim=1)
+        for name, logits, wanted in zip(CLASSES, parts, classes.unbind(1), strict=True):
             asked = wanted != IGNORE
-            if not asked.any():
+            shown = asked & (wanted != BARE.get(name, -1))
+            if not shown.any():
                 continue
-            logits = self.embed_heads[name](features[asked])
             # Most patches are bare paper: they count for less, so that the rest is heard.
-            wanted = wanted[asked]
-            shown = wanted != BARE.get(name, -1)
-            weight = torch.where(shown, 1.0, 0.15)
-            each = F.cross_entropy(logits, wanted, reduction="none")
+            weight = torch.where(shown, 1.0, 0.15) * asked
+            each = F.cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORE)
             total = total + _WEIGHTS[name] * (each * weight).sum() / weight.sum()
-            if shown.any():
-                right[name] = (logits.argmax(-1) == wanted)[shown].float().mean().item()
-        where = ~places.isnan().any(-1)
+            right[name] = (logits.detach().argmax(1) == wanted)[shown].float().mean().item()
+        where = ~places.isnan().any(1)
         if where.any():
             guess = self.embed_places(features[where])
             total = total + 4.0 * F.smooth_l1_loss(guess, places[where].float(), beta=0.05)
@@ -110,13 +122,15 @@ class Pool:
         self.folder, self.hold, self.turn = folder, hold, turn
         self.shards: dict[Path, list[Picture]] = {}
         self.drawn = 0
+        self._lock = threading.Lock()
 
     def pictures(self, count: int) -> list[Picture]:
         """Draw `count` pictures at random."""
-        if self.drawn % self.turn < count or len(self.shards) < 2:
-            self._refresh()
-        self.drawn += count
-        return [random.choice(random.choice(list(self.shards.values()))) for _ in range(count)]
+        with self._lock:
+            if self.drawn % self.turn < count or len(self.shards) < 2:
+                self._refresh()
+            self.drawn += count
+            return [random.choice(random.choice(list(self.shards.values()))) for _ in range(count)]
 
     def _refresh(self) -> None:
         while not (paths := sorted(self.folder.glob("*.pkl"), key=lambda path: path.stat().st_mtime)):
@@ -139,26 +153,29 @@ def normalise(pixels: np.ndarray) -> Tensor:
 
 
 def tile_batch(pool: Pool, crowds: Pool, tiles: int, crowded: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw `tiles` views, `crowded` of them crowds; of a real picture the padded view and some others that show
-    something.
-    """
-    chosen = crowds.pictures(crowded) if crowded else []
-    pixels = [picture.pixels[0] for picture in chosen]
-    classes = [picture.classes[0] for picture in chosen]
-    places = [picture.places[0] for picture in chosen]
-    while len(pixels) < tiles:
+    """Draw `tiles` views, `crowded` of them crowds; of a real picture those views that it is read from."""
+    chosen = [(picture, 0) for picture in crowds.pictures(crowded)] if crowded else []
+    while len(chosen) < tiles:
         for picture in pool.pictures(8):
-            shows = ~np.isnan(picture.places[..., 0]).all(1)
-            others = [index for index in range(1, len(shows)) if shows[index] or random.random() < 0.12]
-            for index in [0] * (random.random() < 0.8) + random.sample(others, min(2, len(others))):
-                pixels.append(picture.pixels[index])
-                classes.append(picture.classes[index])
-                places.append(picture.places[index])
+            chosen += [(picture, index) for index in _worth_teaching(picture)]
+    chosen = chosen[:tiles]
     return (
-        normalise(np.stack(pixels[:tiles])),
-        torch.from_numpy(np.stack(classes[:tiles])),
-        torch.from_numpy(np.stack(places[:tiles])),
+        normalise(np.stack([picture.pixels[index] for picture, index in chosen])),
+        torch.from_numpy(np.stack([picture.classes[index] for picture, index in chosen])),
+        torch.from_numpy(np.stack([picture.places[index] for picture, index in chosen])),
     )
+
+
+def _worth_teaching(picture: Picture) -> list[int]:
+    """Views of a picture: small digits are read off the tiles, everything else off the padded view and the base."""
+    shows = ~np.isnan(picture.places[..., 0]).all(1)
+    small = picture.scene is not None and picture.scene.numeral is not None and picture.scene.numeral.size == "small"
+    whole, tile = (0.4, 0.9) if small else (0.85, 0.12)
+    return [
+        index
+        for index in range(len(picture.pixels))
+        if random.random() < (whole if index < 2 else tile if shows[index] else 0.05)
+    ]
 
 
 def worth_seeing(places: Tensor, count: int) -> Tensor:
@@ -185,54 +202,72 @@ def evaluate(teacher: Teacher, pictures: list[Picture]) -> dict[str, float]:
     return {name: round(float(np.mean(values)), 3) for name, values in sorted(scores.items())}
 
 
-def train(minutes: float, work: Path, tiles: int, peak: float) -> Teacher:
-    """Train from scratch or go on from the saved state."""
+def start(teacher: Teacher, pool: Pool, crowds: Pool, sources: Sequence[Path]) -> None:
+    """Begin with the tower of a checkpoint (the mean of several that began as one), or with whitened patches."""
+    if not sources:
+        start_whitened(teacher.tower, tile_batch(pool, crowds, 512, 256)[0])
+        return
+    prefix = "vision_tower.vision_model."
+    states = [read_llava(source) for source in sources]
+    shared = [name for name in states[0] if prefix in name]
+    mean = {name.removeprefix(prefix): sum(state[name] for state in states) / len(states) for name in shared}
+    teacher.tower.load_state_dict(mean)
+
+
+def train(minutes: float, work: Path, tiles: int, peak: float, workers: Workers, sources: Sequence[Path]) -> Teacher:
+    """Train from the start or go on from the saved state."""
     torch.manual_seed(0)
     teacher = Teacher()
-    run = Run(work / "vision.pt", teacher, Optimizer(teacher, peak), minutes)
+    run = Run(work / "vision.pt", teacher, Optimizer(teacher, peak, workers=workers), minutes)
     random.seed(run.step)
     pool, crowds = Pool(work / "shards"), Pool(work / "crowd")
-    if run.step == 0 and (work / "vision-start.pt").exists():
-        teacher.load_state_dict(torch.load(work / "vision-start.pt", weights_only=True))
-    elif run.step == 0:
-        start_whitened(teacher.tower, tile_batch(pool, crowds, 512, 256)[0])
+    if run.step == 0:
+        start(teacher, pool, crowds, sources)
     rng = np.random.default_rng(5)
     check = [make_picture(rng, None) for _ in range(150)]
     shown: dict[str, float] = {}
     while not run.done:
-        # Crowds first, the real thing later.
-        crowded = 0.75 if run.spent < 0.75 * run.seconds else 0.3
-        pixels, classes, places = tile_batch(pool, crowds, tiles, int(crowded * tiles))
-        # In the first part only patches that show something, and few others, are looked at: twice the tiles in
-        # the time.
-        keep = (
-            worth_seeing(places, KEPT)
-            if run.spent < 0.8 * run.seconds
-            else torch.arange(GRID * GRID).expand(len(pixels), -1)
-        )
-        rows = torch.arange(len(pixels))[:, None]
-        loss, right = teacher.losses(teacher.tower(pixels, keep), classes[rows, keep], places[rows, keep])
-        loss.backward()
+        progress = run.spent / run.seconds
+        resting = bool(sources) and run.step < _HEADS_FIRST
+
+        def lesson(progress: float = progress, resting: bool = resting) -> tuple[Tensor, dict[str, float]]:
+            # Crowds first, the real thing later.
+            crowded = 0.7 if progress < 0.6 else 0.3
+            pixels, classes, places = tile_batch(pool, crowds, tiles, int(crowded * tiles))
+            # In the first part only patches that show something, and few others, are looked at: twice the tiles
+            # in the time.
+            keep = worth_seeing(places, KEPT if progress < 0.75 else GRID * GRID)
+            rows = torch.arange(len(pixels))[:, None]
+            with torch.set_grad_enabled(not resting):
+                features = teacher.tower(pixels, keep)
+            return teacher.losses(features, classes[rows, keep], places[rows, keep])
+
+        done = workers.learn(teacher, [lesson] * workers.count)
         run.advance()
-        shown = {name: 0.97 * shown.get(name, value) + 0.03 * value for name, value in right.items()}
-        if run.step % 25 == 0:
-            line = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
-            print(f"step {run.step} {run.spent / 60:.1f} min loss {loss.item():.3f} {line}", flush=True)
+        _report(run, done, shown)
         if run.step % 500 == 0:
             print(f"  check {evaluate(teacher, check)}", flush=True)
     return teacher
 
 
+def _report(run: Run, done: list[tuple[float, Any]], shown: dict[str, float]) -> None:
+    for _, right in done:
+        shown |= {name: 0.97 * shown.get(name, value) + 0.03 * value for name, value in right.items()}
+    if run.step % 25 == 0:
+        line = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        print(f"step {run.step} {run.spent / 60:.1f} min loss {done[0][0]:.3f} {line}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--tiles", type=int, default=32)
+    parser.add_argument("--minutes", type=float, default=120, help="of processor time, over all workers")
+    parser.add_argument("--tiles", type=int, default=32, help="tiles in a step, for each worker")
     parser.add_argument("--peak", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--start", type=Path, nargs="*", default=(), help="go on from the towers of these checkpoints")
     parser.add_argument("--work", type=Path, default=WORK)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    train(args.minutes, args.work, args.tiles, args.peak)
+    train(args.minutes, args.work, args.tiles, args.peak, Workers(args.workers), args.start)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def test_a_packed_conversation_equals_a_single_one(student, pictures, tokenizer,
     segments = [form.segment([question]) for question in ASKED] + [form.segment(ASKED)]
     rows = [Row(picture, form.opening(rng), segments) for picture in pictures]
     rows.append(Row(None, [shapes.BOS], [form.segment([ASKED[0]], picture=False)]))
-    packed, _, owner, _ = forward(student, rows, anyres, frozen=True)
-    single, _, _, _ = forward(student, [Row(pictures[1], rows[1].opening, [segments[2]])], anyres, frozen=True)
+    packed, _, owner, _ = forward(student, rows, anyres, teach=False)
+    single, _, _, _ = forward(student, [Row(pictures[1], rows[1].opening, [segments[2]])], anyres, teach=False)
     assert torch.allclose(packed[owner == 5], single, atol=2e-5)
 
 

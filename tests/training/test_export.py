@@ -10,7 +10,7 @@ from training import shapes
 from training.chat import Form
 from training.export import write_llava, write_mixtral
 from training.llava import Row, Student, forward
-from training.network import Decoder
+from training.network import Decoder, Sight
 from training.prepare import anyres_views, padded_view
 from training.render import Picture
 from training.tokenizer import build
@@ -43,7 +43,7 @@ def test_llava(tmp_path, anyres):
     picture = Picture(None, pixels, np.zeros(0), np.zeros(0), grid)
     segment = form.segment([Question("What is this?", "a large red circle", "caption")])
     opening = [shapes.BOS, *build().encode("[INST] " if anyres else "USER: ", add_special_tokens=False).ids]
-    ours, labels, _, _ = forward(student, [Row(picture, opening, [segment])], anyres, frozen=True)
+    ours, labels, _, _ = forward(student, [Row(picture, opening, [segment])], anyres, teach=False)
     text = "[INST] <image>\nWhat is this? [/INST]" if anyres else "USER: <image>\nWhat is this? ASSISTANT:"
     inputs = AutoProcessor.from_pretrained(tmp_path)(
         images=[image], text=f"{text} a large red circle", return_tensors="pt"
@@ -61,7 +61,7 @@ def test_mixtral(tmp_path):
     model = MixtralForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     ids = torch.randint(3, 600, (2, 17))
     positions = torch.arange(17)[None].expand(2, -1)
-    ours = network.lm_head(network.hidden(network.embed(ids), positions, None))
+    ours = network.lm_head(network.hidden(network.embed(ids), positions, Sight()))
     assert torch.allclose(ours, model(ids).logits, atol=1e-3, rtol=1e-3)
 
 
