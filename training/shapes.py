@@ -23,7 +23,7 @@ class Vision:
     """The CLIP tower. Only `layers` - 1 layers are read (vision_feature_layer -2); the last must exist in the file."""
 
     hidden: int = 192
-    mlp: int = 384
+    mlp: int = 768
     layers: int = 6
     heads: int = 6
 

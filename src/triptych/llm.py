@@ -7,7 +7,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .completion import Completion, collect
 from .conversation import Message, image_list, take_apart
-from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import EngineStoppedError, ParameterError
 from .engine.handle import RequestHandle
 from .engine.imaging.images import open_image
 from .engine.request import Prompt, Request, SamplingParams
-from .models import DEFAULT_MODEL, cache_folder, locate
-from .parameters import reject_unknown, sampling_params
+from .models import DEFAULT_MODEL, engine_config
+from .parameters import sampling_params
 from .streams import AsyncTextStream, EventBridge, TextStream
 
 if TYPE_CHECKING:
@@ -56,13 +54,7 @@ class LLM:
         progress: Progress | None = None,
         **options: Any,
     ) -> None:
-        known = [item.name for item in fields(EngineConfig) if item.name not in ("model", "precision", "device")]
-        reject_unknown(options, known, "engine option")
-        source = locate(model, progress)
-        assert source.folder is not None
-        options.setdefault("name", source.title)
-        options.setdefault("cache_dir", cache_folder())
-        config = EngineConfig(model=source.folder, precision=precision, device=device, **options)  # type: ignore[arg-type]
+        config = engine_config(model, progress, precision=precision, device=device, **options)
         self.engine = Engine(config, progress)
         self.model: str = config.model_name
         self._ids = count(1)

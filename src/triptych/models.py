@@ -6,11 +6,13 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from .engine.config import EngineConfig
 from .engine.errors import CheckpointError
+from .parameters import reject_unknown
 
 DEFAULT_MODEL = "triptych/tiny-llava-1.6"
 EXAMPLE_HUB_ID = "llava-hf/llava-v1.6-mistral-7b-hf"
@@ -78,6 +80,21 @@ def locate(model: str | Path, progress: Callable[..., Any] | None = None) -> Mod
 
     folder = download(source.hub_id, revision=source.revision, progress=progress)
     return ModelSource(source.name, source.kind, folder)
+
+
+def engine_config(
+    model: str | Path, progress: Callable[..., Any] | None = None, **options: Any
+) -> EngineConfig:
+    """How an engine runs `model`, its files fetched if need be; `options` are the other fields of `EngineConfig`.
+
+    Raises `CheckpointError`, `DownloadError`, `ParameterError` naming an option that does not exist.
+    """
+    reject_unknown(options, [item.name for item in fields(EngineConfig) if item.name != "model"], "engine option")
+    source = locate(model, progress)
+    assert source.folder is not None
+    options.setdefault("name", source.title)
+    options.setdefault("cache_dir", cache_folder())
+    return EngineConfig(model=source.folder, **options)
 
 
 def cache_folder() -> Path:

@@ -207,5 +207,12 @@ class TestDetokenizer:
             assert text == whole
 
 
+def test_the_bytes_of_tokens_are_those_of_the_text(tokenizer: Tokenizer) -> None:
+    spelled = b"".join(map(tokenizer.token_bytes, tokenizer.encode(TEXT, add_bos=False)))
+    assert spelled.removeprefix(b" ") == TEXT.encode()
+    assert tokenizer.token_bytes(tokenizer.token_id("</s>")) == b"</s>"
+    assert tokenizer.token_bytes(10**6) == b""
+
+
 def test_special_names_are_those_of_the_folder() -> None:
     assert set(LEGACY.special_texts) == set(SPECIAL)

@@ -76,12 +76,20 @@ class EngineStats:
 class Engine:
     """Loads the model of `config` and answers requests on a thread of its own.
 
-    `progress(done, total)` is told the bytes of weights read. Raises what loading raises: `CheckpointError`,
-    `UnsupportedModelError`, `MemoryBudgetError`, `ParameterError`. Close it, or use it as a context manager.
+    `progress(done, total)` is told the bytes of weights read. `on_turn` is called on the engine's thread after each
+    step, when all its events are delivered: who forwards them elsewhere can do so in one go. Raises what loading
+    raises: `CheckpointError`, `UnsupportedModelError`, `MemoryBudgetError`, `ParameterError`. Close it, or use it as a
+    context manager.
     """
 
-    def __init__(self, config: EngineConfig, progress: ProgressCallback | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        progress: ProgressCallback | None = None,
+        on_turn: Callable[[], None] | None = None,
+    ) -> None:
         self.config = config
+        self._on_turn = on_turn or (lambda: None)
         self.model_config = ModelConfig.from_folder(config.model)
         self.sizing: Sizing = resolve(config, self.model_config, Machine.probe(config.device))
         self.tokenizer = Tokenizer.from_folder(config.model)
@@ -182,6 +190,7 @@ class Engine:
             sampler=self._sampler,
             intake=Intake(pixels, self._mailbox.wake),
             mailbox=self._mailbox,
+            on_turn=self._on_turn,
         )
 
     def _never_sampled(self) -> tuple[int, ...]:

@@ -59,3 +59,7 @@ class ModelOutputError(TriptychError):
 
 class EngineStoppedError(TriptychError):
     """The engine was closed, or its loop died, while the request was waiting or running."""
+
+
+class InternalError(TriptychError):
+    """A bug of ours, met where its traceback could not come along; a log has the details."""

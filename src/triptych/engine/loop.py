@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -99,13 +100,14 @@ class Counters:
 
 @dataclass(slots=True)
 class EngineLoop:
-    """Requests in, events out; one step at a time."""
+    """Requests in, events out; one step at a time. `on_turn` is called after each, when its events are out."""
 
     runner: Runner
     scheduler: Scheduler
     sampler: Sampler
     intake: Intake[ActiveRequest]
     mailbox: Mailbox
+    on_turn: Callable[[], None] = lambda: None
     active: dict[str, ActiveRequest] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
 
@@ -116,6 +118,7 @@ class EngineLoop:
             plan = self.scheduler.schedule()
             if plan is not None:
                 self._guarded_step(plan)
+            self.on_turn()
             self._pack()
 
     def _pack(self) -> None:
@@ -134,6 +137,7 @@ class EngineLoop:
                 self.active[command.active.request.request_id] = command.active
         for active in list(self.active.values()):
             self._fail(active, EngineStoppedError(reason))
+        self.on_turn()
 
     def _take_commands(self) -> bool:
         idle = not (self.scheduler.has_work or self.intake.can_start or self.runner.model.unpacked)

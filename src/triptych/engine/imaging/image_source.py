@@ -40,10 +40,10 @@ class ImageLimits:
 DEFAULT_LIMITS = ImageLimits()
 
 
-def read_source(source: str | Path | bytes, limits: ImageLimits) -> tuple[bytes, str]:
-    """The encoded bytes and a label for messages. Raises `ImageError`."""
+def read_source(source: str | Path | bytes, limits: ImageLimits, label: str | None = None) -> tuple[bytes, str]:
+    """The encoded bytes and a label for messages, `label` if one is given for bytes. Raises `ImageError`."""
     if isinstance(source, bytes | bytearray | memoryview):
-        data, label = bytes(source), "image bytes"
+        data, label = bytes(source), label or "image bytes"
     elif isinstance(source, Path):
         data, label = _read_file(source, limits), str(source)
     elif not isinstance(source, str):

@@ -69,17 +69,19 @@ class ImageInput:
         return picture
 
 
-def open_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> ImageInput:
+def open_image(
+    source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, label: str | None = None
+) -> ImageInput:
     """A picture from a path, encoded bytes, a Pillow image, a `data:` URI or an http(s) URL.
 
-    Only the header is read here (a Pillow image is decoded and copied, so that later changes to it do no
-    harm). Raises `ImageError` in one line that names the picture: missing or empty file, not an image, a
-    damaged header, more than `limits.max_pixels` pixels, a URL that does not deliver in time. Damage further
-    inside shows when `pixels()` is called.
+    `label` is what messages call it, by default where it came from. Only the header is read here (a Pillow image
+    is decoded and copied, so that later changes to it do no harm). Raises `ImageError` in one line that names the
+    picture: missing or empty file, not an image, a damaged header, more than `limits.max_pixels` pixels, a URL that
+    does not deliver in time. Damage further inside shows when `pixels()` is called.
     """
     if isinstance(source, Image.Image):
-        return _from_pillow(source, limits)
-    data, label = read_source(source, limits)
+        return _from_pillow(source, limits, label or "PIL image")
+    data, label = read_source(source, limits, label)
     with _open_header(data, label) as header:
         _check_size(*header.size, label, limits)
         turned = _orientation(header) >= 5
@@ -87,8 +89,7 @@ def open_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> 
     return ImageInput(data, width, height, blake2b(data, digest_size=DIGEST_BYTES).digest(), label)
 
 
-def _from_pillow(source: Image.Image, limits: ImageLimits) -> ImageInput:
-    label = "PIL image"
+def _from_pillow(source: Image.Image, limits: ImageLimits, label: str) -> ImageInput:
     _check_size(*source.size, label, limits)
     picture = _guarded(lambda: _upright_rgb(source), label)
     if picture is source:

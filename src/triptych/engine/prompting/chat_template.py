@@ -35,6 +35,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, variables: Mapping[str, str], name: str = "chat template") -> None:
         self.name = name
+        self.source = source
         self._variables = dict(variables)
         try:
             self._template = _environment().from_string(source)

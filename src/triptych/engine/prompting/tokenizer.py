@@ -7,6 +7,7 @@ only says which tokens begin, end and fill a text.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,6 +17,18 @@ from typing import Any
 import tokenizers
 
 from ..errors import CheckpointError, PromptError
+
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The character that stands for each byte in GPT-2's vocabulary: itself if it prints, else one from 256 on."""
+    printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printing]
+    return {chr(byte): byte for byte in printing} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_alphabet()
 
 
 class Tokenizer:
@@ -108,6 +121,24 @@ class Tokenizer:
         """The token as the vocabulary spells it; None for an id without a token."""
         text: str | None = self.backend.id_to_token(token_id)
         return text
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What the token stands for inside a text: also of one that is only a part of a character. Special tokens stand
+        for their spelling; an id without a token for nothing.
+        """
+        text = self.token_text(token_id) or ""
+        if token_id in self.special_ids:
+            return text.encode()
+        if self._byte_level:
+            return bytes(_BYTE_OF[character] for character in text if character in _BYTE_OF)
+        if _BYTE_TOKEN.fullmatch(text):
+            return bytes([int(text[3:5], 16)])
+        return text.replace("\u2581", " ").encode()
+
+    @cached_property
+    def _byte_level(self) -> bool:
+        """Whether tokens spell bytes as GPT-2's do, rather than characters as sentencepiece's do."""
+        return '"ByteLevel"' in json.dumps(json.loads(self.backend.to_str()).get("decoder"))
 
     @cached_property
     def special_texts(self) -> tuple[str, ...]:

@@ -1,0 +1,66 @@
+"""The pictures that a server has sent, by digest, within a limit of bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..engine.imaging.images import ImageInput, open_image
+
+
+class PictureStore:
+    """Encoded pictures, least recently used first out. Thread-safe; headers are read by whoever asks first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._kept: OrderedDict[bytes, bytes | ImageInput] = OrderedDict()
+        self._lock = threading.Lock()
+        self.nbytes = 0
+
+    def put(self, digest: bytes, data: bytes) -> None:
+        """Keep a picture's file. The newest one is kept whatever its size."""
+        with self._lock:
+            if digest in self._kept:
+                self._kept.move_to_end(digest)
+                return
+            self._kept[digest] = data
+            self.nbytes += len(data)
+            while self.nbytes > self._most and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                self.nbytes -= _size(dropped)
+
+    def take(self, digests: Sequence[bytes]) -> tuple[list[ImageInput], list[bytes]]:
+        """The pictures with these digests in order, labelled `images[0]` and so on; or none, and the digests of those
+        that are not here. Raises ImageError with that label for one that cannot be opened.
+        """
+        with self._lock:
+            found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
+            for digest in found:
+                self._kept.move_to_end(digest)
+        missing = [digest for digest in dict.fromkeys(digests) if digest not in found]
+        if missing:
+            return [], missing
+        opened = []
+        for number, digest in enumerate(digests):
+            picture = found[digest]
+            if isinstance(picture, bytes):
+                picture = found[digest] = self._open(digest, picture, f"images[{number}]")
+            opened.append(replace(picture, label=f"images[{number}]"))
+        return opened, []
+
+    def _open(self, digest: bytes, data: bytes, label: str) -> ImageInput:
+        picture = open_image(data, label=label)
+        with self._lock:
+            if digest in self._kept:
+                self._kept[digest] = picture
+        return picture
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _size(picture: bytes | ImageInput) -> int:
+    data = picture if isinstance(picture, bytes) else picture.data
+    return len(data) if isinstance(data, bytes) else 0
