@@ -32,6 +32,10 @@ def test_importing_triptych_loads_nothing_heavy():
     assert not loaded("import triptych") & (HEAVY | {"click", "asyncio", "concurrent"})
 
 
+def test_the_server_loads_no_torch():
+    assert not loaded("import triptych.server.start") & {"torch", "transformers", "tokenizers", "llguidance"}
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["--version"], ["version"], ["models"], *([name, "--help"] for name in COMMANDS)]
 )

@@ -19,10 +19,12 @@ import triptych
 COMMANDS = {
     "caption": "Caption images: files, folders, patterns or URLs.",
     "chat": "Ask questions, about images or without.",
+    "serve": "Serve models to OpenAI clients.",
     "models": "List the models that are here and the architectures that run.",
     "pull": "Download a checkpoint from the hub.",
     "explain": "Say what would run where, in which precision and memory, and why.",
     "bench": "Measure loading, prefill and decoding on this machine.",
+    "config": "Print a server's settings and where each came from.",
     "version": "Print the versions of Triptych and what it stands on.",
 }
 

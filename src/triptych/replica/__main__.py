@@ -41,7 +41,9 @@ async def serve(address: str, model: str, options: dict[str, Any]) -> bool:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     host = Host(partial(make_engine, model, options), started=_process_start())
-    return await host.run(address, stop)
+    loaded = await host.run(address, stop)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # we are about to end anyway
+    return loaded
 
 
 def _process_start() -> float:
@@ -68,8 +70,8 @@ def main() -> int:
         return 2
     settings = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal: the server decides
-    return 0 if asyncio.run(serve(sys.argv[1], settings["model"], settings.get("options", {}))) else 1
+    loaded = asyncio.run(serve(sys.argv[1], settings["model"], settings.get("options", {})))
+    return 0 if loaded else 1
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ _SENT_DIGESTS = 4096
 
 
 class ReplicaLostError(TriptychError):
-    """The replica's connection ended while a request was under way; `delivered` says whether any text had arrived."""
+    """The replica's connection ended while a request was under way; `delivered` says whether any token had arrived."""
 
     def __init__(self, message: str, delivered: bool = False) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class Call:
         while self.end is None:
             frame = await self._waiting.get()
             if isinstance(frame, protocol.Tokens):
-                self._delivered = self._delivered or any(piece.text for piece in frame.pieces)
+                self._delivered = True
                 yield frame.pieces
             else:
                 self._finish(frame)

@@ -53,6 +53,7 @@ class ReplicaProcess:
         self._process = await asyncio.create_subprocess_exec(
             *self._command, address, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # a signal to the server's group is the server's to handle
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read_log(self._process))
         assert self._process.stdin is not None

@@ -117,7 +117,7 @@ class Phase(Frame, tag="phase"):
 
 class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What runs in the replica; bytes are of memory on its device. `tokenizer` are its special tokens by name, and the
-    chat template.
+    chat template; `defaults` the sampling that its authors recommend.
     """
 
     model: str
@@ -132,6 +132,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     can_chat: bool = True
     fingerprint: str = ""
     tokenizer: dict[str, str | None] = {}
+    defaults: dict[str, float] = {}
 
 
 class Ready(Frame, tag="ready"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -47,7 +49,20 @@ def describe(engine: Engine) -> protocol.ModelInfo:
         can_chat=engine.prompts.can_chat,
         fingerprint=_fingerprint(engine),
         tokenizer={**names, "chat_template": template.source if template is not None else None},
+        defaults=_defaults(engine.config.model),
     )
+
+
+def _defaults(folder: Path) -> dict[str, float]:
+    """Sampling as generation_config.json recommends it; `do_sample` false means greedy."""
+    try:
+        content = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if content.get("do_sample") is False:
+        return {"temperature": 0.0}
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return {name: content[name] for name in names if isinstance(content.get(name), int | float)}
 
 
 def _fingerprint(engine: Engine) -> str:

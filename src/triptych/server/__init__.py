@@ -1,0 +1,1 @@
+"""The API process: one port, three dialects, durable records. asyncio, no torch."""

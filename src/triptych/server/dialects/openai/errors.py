@@ -1,0 +1,146 @@
+"""OpenAI's error object: which status, type and code each of our errors has."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from ....engine import errors
+from ...generation import ModelUnavailableError, UnknownModelError
+from ...service import NoVisionError, PictureError, TooManyImagesError
+
+_IMAGE_LABEL = re.compile(r"^images\[(\d+)\]: ")
+
+
+class OpenAIError(Exception):
+    """An answer that is an error. `param` is a path like `messages[0].content[1]`."""
+
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        status: int = 400,
+        type: str = "invalid_request_error",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.status = status
+        self.type = type
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The error object, all four keys present."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def missing(param: str) -> OpenAIError:
+    return OpenAIError(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+
+
+def unsupported(param: str, why: str) -> OpenAIError:
+    return OpenAIError(f"Unsupported parameter: '{param}' {why}", param, "unsupported_parameter")
+
+
+def invalid(param: str | None, why: str) -> OpenAIError:
+    return OpenAIError(why, param)
+
+
+def wrong_json(error: msgspec.DecodeError) -> OpenAIError:
+    """A body that is no JSON or has a wrong type somewhere: names the place."""
+    text = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        what, _, where = text.partition(" - at `")
+        path = where.rstrip("`").removeprefix("$").removeprefix(".").replace("[...]", "[]")
+        named = f"Invalid type for '{path}': {what[0].lower()}{what[1:]}." if path else f"{what}."
+        return OpenAIError(named, path or None)
+    return OpenAIError(f"The body is not valid JSON: {text}.")
+
+
+def from_error(error: Exception, image_params: list[str], messages: str = "messages") -> OpenAIError:
+    """Our own errors in OpenAI's words. `image_params` are the paths of the request's images in order; `messages` is
+    what the prompt is called in this request.
+    """
+    if isinstance(error, OpenAIError):
+        return error
+    if isinstance(error, PictureError):
+        return _picture(error, image_params)
+    text = str(error)
+    if isinstance(error, NoVisionError):
+        return OpenAIError(_sentence(text), image_params[0] if image_params else None, "unsupported_content")
+    if isinstance(error, TooManyImagesError):
+        return OpenAIError(_sentence(text), messages, "too_many_images")
+    if isinstance(error, UnknownModelError):
+        return OpenAIError(text, "model", "model_not_found", 404)
+    if isinstance(error, ModelUnavailableError):
+        return _unavailable(text, "model_loading", error.retry_after)
+    if isinstance(error, errors.QueueFullError):
+        return _unavailable(text, "overloaded", 2)
+    if isinstance(error, errors.EngineStoppedError):
+        return _unavailable(text, "shutting_down", 5)
+    if isinstance(error, errors.ContextOverflowError):
+        return OpenAIError(_overflow(text), messages, "context_length_exceeded")
+    if isinstance(error, errors.ImageError):
+        return _image(text, image_params)
+    if isinstance(error, errors.ConstraintError):
+        return OpenAIError(f"Invalid schema for response_format: {text}", "response_format", "invalid_json_schema")
+    if isinstance(error, errors.ParameterError):
+        return OpenAIError(_sentence(text), error.name or None)
+    if isinstance(error, errors.PromptError):
+        return OpenAIError(_sentence(text), messages)
+    if isinstance(error, errors.CheckpointError | errors.MemoryBudgetError | errors.DownloadError):
+        return OpenAIError(f"The model cannot be loaded: {text}", "model", "model_not_loaded", 503, "server_error",
+                           {"retry-after": "30", "x-should-retry": "false"})  # fmt: skip
+    known = isinstance(error, errors.TriptychError)
+    message = text if known else "An internal error; the server's log has the details."
+    return OpenAIError(message, None, "internal_error", 500, "server_error")
+
+
+def _unavailable(text: str, code: str, retry_after: float) -> OpenAIError:
+    headers = {"retry-after": str(round(min(60.0, max(1.0, retry_after))))}
+    return OpenAIError(_sentence(text), None, code, 503, "server_error", headers)
+
+
+def _overflow(text: str) -> str:
+    """With the phrases that clients look for: litellm, langchain and others tell an overflow by its text."""
+    numbers = re.findall(r"\d+", text)
+    maximum = next((n for n in re.findall(r"context (?:is|of) (\d+)", text)), numbers[-1] if numbers else "?")
+    return (
+        f"This model's maximum context length is {maximum} tokens: {text}. The prompt is too long "
+        "[context_length_exceeded]"
+    )
+
+
+def _image(text: str, image_params: list[str]) -> OpenAIError:
+    label = _IMAGE_LABEL.match(text)
+    param = None
+    if label:
+        number = int(label[1])
+        param = image_params[number] if number < len(image_params) else None
+        text = text[label.end() :]
+    code = "image_parse_error"
+    if "not an image" in text:
+        code = "invalid_image_format"
+    elif "is empty" in text:
+        code = "empty_image_file"
+    elif "over the limit" in text or "too many pixels" in text:
+        code = "image_file_too_large" if "bytes" in text else "image_too_large"
+    return OpenAIError(_sentence(text), param, code)
+
+
+def _picture(error: PictureError, image_params: list[str]) -> OpenAIError:
+    param = image_params[error.number] if error.number < len(image_params) else None
+    code = getattr(error.reason, "code", None) or "failed_to_download_image"
+    return OpenAIError(_sentence(str(error)), param, code)
+
+
+def _sentence(text: str) -> str:
+    first = text.partition(" ")[0]
+    if first.isalpha():  # not a path or a name
+        text = text[:1].upper() + text[1:]
+    return text + ("" if text.endswith(".") else ".")

@@ -1,0 +1,155 @@
+"""GET /v1/models and /v1/models/{id}; POST /tokenize and /detokenize; GET /tokenizer_info."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from ....replica.protocol import ChatPrompt, RawPrompt
+from ...exchange import Answer, Exchange
+from ...served import ServedModel
+from ...service import Service
+from .content import read_messages
+from .errors import OpenAIError, from_error, missing, wrong_json
+from .form import to_json
+from .wire import Message
+
+_STARTED = int(time.time())
+_PARAMETERS = [
+    "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "n", "logprobs", "top_logprobs",
+    "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty", "response_format",
+    "structured_outputs", "tools", "tool_choice",
+]  # fmt: skip
+
+
+class TokenizeRequest(msgspec.Struct, kw_only=True):
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    add_special_tokens: bool | None = None
+    continue_final_message: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(msgspec.Struct, kw_only=True):
+    tokens: list[int]
+    model: str | None = None
+
+
+_tokenize = msgspec.json.Decoder(TokenizeRequest)
+_detokenize = msgspec.json.Decoder(DetokenizeRequest)
+
+
+async def list_all(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    """All models that are served."""
+    return Answer(to_json({"object": "list", "data": [describe(model) for model in service.router.models]}))
+
+
+async def retrieve(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    """One model, by any of its names."""
+    try:
+        model = service.router.find(exchange.scope["path_params"]["model"])
+    except Exception as error:
+        raise from_error(error, []) from None
+    return Answer(to_json(describe(model)))
+
+
+def describe(model: ServedModel) -> dict[str, Any]:
+    """A model in OpenAI's list, with what other lists know as well."""
+    info = model.info
+    described: dict[str, Any] = {
+        "id": model.name,
+        "object": "model",
+        "created": _STARTED,
+        "owned_by": model.name.partition("/")[0] if "/" in model.name else "triptych",
+        "root": model.spec.model,
+        "parent": None,
+        "aliases": list(model.spec.aliases),
+        "state": model.state,
+        "supported_parameters": _PARAMETERS,
+    }
+    if model.spec.note:
+        described["description"] = model.spec.note
+    if model.failure:
+        described["failure"] = model.failure
+    if info is not None:
+        inputs = ["text", "image"] if info.vision else ["text"]
+        described |= {
+            "max_model_len": info.max_context,
+            "context_length": info.max_context,
+            "quantization": info.precision,
+            "architecture": {
+                "modality": f"{'+'.join(inputs)}->text",
+                "input_modalities": inputs,
+                "output_modalities": ["text"],
+                "tokenizer": info.architecture,
+                "instruct_type": None,
+            },
+            "default_sampling": info.defaults,
+        }
+    return described
+
+
+async def tokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    """Token ids of a text or of a conversation, pictures expanded."""
+    request = _read(_tokenize, body)
+    params: list[str] = []
+    try:
+        model = service.router.find(request.model or _only(service))
+        if request.messages is not None:
+            content = read_messages(request.messages, interleave=False, continued=bool(request.continue_final_message))
+            params = content.params
+            pictures = await service.pictures(model, content.urls)
+            prompt: ChatPrompt | RawPrompt = ChatPrompt(content.messages)
+        elif request.prompt is not None:
+            pictures, prompt = (), RawPrompt(request.prompt, request.add_special_tokens is not False)
+        else:
+            raise missing("prompt")
+        info = await service.ready(model)
+        encoded = await (await model.client()).encode(prompt, pictures)
+    except OpenAIError:
+        raise
+    except Exception as error:
+        raise from_error(error, params) from error
+    answer = {
+        "count": len(encoded.token_ids),
+        "max_model_len": info.max_context,
+        "tokens": encoded.token_ids,
+        "token_strs": encoded.tokens if request.return_token_strs else None,
+    }
+    return Answer(to_json(answer))
+
+
+async def detokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    """The text of token ids."""
+    request = _read(_detokenize, body)
+    try:
+        model = service.router.find(request.model or _only(service))
+        text = await (await model.client()).decode(request.tokens)
+    except Exception as error:
+        raise from_error(error, [], "tokens") from error
+    return Answer(to_json({"prompt": text}))
+
+
+async def tokenizer_info(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    """The special tokens and the chat template, as lm-eval asks for them."""
+    try:
+        info = await service.ready(service.router.find(exchange.query.get("model") or _only(service)))
+    except Exception as error:
+        raise from_error(error, []) from error
+    return Answer(to_json({"tokenizer_class": "PreTrainedTokenizerFast", **info.tokenizer}))
+
+
+def _only(service: Service) -> str | None:
+    """Without a name: the model that runs, if it is the only one."""
+    running = [model.name for model in service.router.models if model.state == "ready"]
+    return running[0] if len(running) == 1 else None
+
+
+def _read(decoder: Any, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise wrong_json(error) from None

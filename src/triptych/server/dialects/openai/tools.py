@@ -1,0 +1,174 @@
+"""Tools: shown to the model in words, called in a form that is forced on it, answered as OpenAI's tool calls.
+
+None of the models here was trained to call tools. So `required` and a named tool constrain the text to
+`{"name": ..., "arguments": ...}`, which works with any model; with `auto` a text that happens to have that form is a
+call.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ....engine.request import Constraint
+from .content import Content
+from .errors import invalid, unsupported
+from .wire import ChatRequest
+
+_MOST_CALLS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The tools of one request. `forced` says that a call must come, `several` that more than one may."""
+
+    tools: tuple[Tool, ...] = ()
+    forced: bool = False
+    several: bool = False
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> Tools:
+        """Raises OpenAIError for tools that are none, and for a choice that is not among them."""
+        if request.functions or request.function_call not in (None, "none", "auto"):
+            raise unsupported("functions", "is replaced by tools.")
+        tools = tuple(_read(number, tool) for number, tool in enumerate(request.tools or []))
+        choice = request.tool_choice or "auto"
+        if not tools:
+            if choice not in ("none", "auto"):
+                raise invalid("tool_choice", "tool_choice needs tools.")
+            return cls()
+        several = request.parallel_tool_calls is not False
+        if isinstance(choice, str):
+            if choice not in ("none", "auto", "required"):
+                raise invalid("tool_choice", f"tool_choice must be none, auto, required or a function, not {choice!r}.")
+            return cls() if choice == "none" else cls(tools, choice == "required", several)
+        return cls._chosen(tools, choice, several)
+
+    @classmethod
+    def _chosen(cls, tools: tuple[Tool, ...], choice: dict[str, Any], several: bool) -> Tools:
+        if choice.get("type") == "allowed_tools":
+            allowed = choice.get("allowed_tools", choice)
+            names = [(tool.get("function") or tool).get("name") for tool in allowed.get("tools", [])]
+            return cls(_named(tools, names), allowed.get("mode") == "required", several)
+        name = (choice.get("function") or {}).get("name")
+        return cls(_named(tools, [name]), True, False)
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What a forced call must look like."""
+        if not self.forced:
+            return None
+        calls = [
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": tool.parameters},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for tool in self.tools
+        ]
+        one: dict[str, Any] = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        if self.several:
+            one = {"type": "array", "items": one, "minItems": 1, "maxItems": _MOST_CALLS}
+        return Constraint("json_schema", one)
+
+    def show(self, content: Content) -> None:
+        """Tell the model of the tools, in its system message."""
+        if not self.tools:
+            return
+        lines = ["You can call these functions:"]
+        for tool in self.tools:
+            schema = json.dumps(tool.parameters, ensure_ascii=False)
+            lines.append(f"- {tool.name}: {tool.description} Arguments: {schema}".replace(":  ", ": "))
+        must = "Call one" if self.forced else "To call one"
+        lines.append(must + ' with {"name": ..., "arguments": ...} and nothing else.')
+        text = "\n".join(lines)
+        if content.messages[0]["role"] == "system":
+            content.messages[0]["content"] = f"{content.messages[0]['content']}\n\n{text}"
+        else:
+            content.messages.insert(0, {"role": "system", "content": text})
+
+    def calls(self, text: str) -> list[dict[str, Any]] | None:
+        """The tool calls that `text` is; None if it is not."""
+        if not self.tools or text.lstrip()[:1] not in ("{", "["):
+            return None
+        try:
+            said = json.loads(text)
+        except ValueError:
+            return None
+        said = said if isinstance(said, list) else [said]
+        names = {tool.name for tool in self.tools}
+        if not said or not all(isinstance(call, dict) and call.get("name") in names for call in said):
+            return None
+        return [
+            {
+                "id": f"call_{secrets.token_hex(12)}",
+                "type": "function",
+                "function": {
+                    "name": call["name"],
+                    "arguments": json.dumps(call.get("arguments") or {}, ensure_ascii=False),
+                },
+            }
+            for call in said
+        ]
+
+    def holder(self) -> Holder:
+        return Holder(self)
+
+
+class Holder:
+    """Text of one choice on its way into a stream: held back while it may be a call, which goes out whole."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._held = ""
+        self._holding = bool(tools.tools)
+        self.called = False
+
+    def push(self, text: str, last: bool) -> list[dict[str, Any]]:
+        """The deltas that can go out."""
+        if not self._holding:
+            return [{"content": text}] if text else []
+        self._held += text
+        begun = self._held.lstrip()[:1]
+        if begun and begun not in "{[" and not self._tools.forced:
+            self._holding = False
+        elif not last:
+            return []
+        held, self._held = self._held, ""
+        calls = self._tools.calls(held) if last else None
+        if calls is not None:
+            self.called = True
+            return [{"tool_calls": [{"index": number, **call} for number, call in enumerate(calls)]}]
+        return [{"content": held}] if held else []
+
+
+def _read(number: int, tool: dict[str, Any]) -> Tool:
+    where = f"tools[{number}]"
+    if tool.get("type", "function") != "function":
+        raise unsupported(f"{where}.type", "must be function.")
+    function = tool.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise invalid(f"{where}.function", "A tool needs a function with a name.")
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    if not isinstance(parameters, dict):
+        raise invalid(f"{where}.function.parameters", "The parameters of a function must be a JSON schema.")
+    return Tool(function["name"], str(function.get("description") or ""), parameters)
+
+
+def _named(tools: tuple[Tool, ...], names: Sequence[Any]) -> tuple[Tool, ...]:
+    found = tuple(tool for tool in tools if tool.name in names)
+    unknown = [name for name in names if name not in {tool.name for tool in tools}]
+    if unknown or not found:
+        raise invalid("tool_choice", f"tool_choice names {unknown[0] if unknown else None!r}, which is not in tools.")
+    return found

@@ -1,0 +1,103 @@
+"""Request bodies as they come. Every optional field takes null; unknown ones are ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Bag = dict[str, Any]
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class Sampled(msgspec.Struct, kw_only=True):
+    """What chat and completions share, OpenAI's and vLLM's."""
+
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
+    logit_bias: dict[str, float] | None = None
+    prompt_logprobs: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    priority: int | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    # Constraints in all spellings.
+    response_format: Bag | None = None
+    structured_outputs: Bag | None = None
+    guided_json: Bag | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    json_schema: Bag | str | None = None
+    regex: str | None = None
+    grammar: str | None = None
+    ebnf: str | None = None
+    # Promises that cannot be kept here: refused, never ignored.
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    include_stop_str_in_output: bool | None = None
+    no_stop_trim: bool | None = None
+    logits_processors: list[Any] | None = None
+    custom_logit_processor: Any = None
+    use_beam_search: bool | None = None
+    mm_processor_kwargs: Bag | None = None
+    media_io_kwargs: Bag | None = None
+    prompt_embeds: Any = None
+    image_embeds: Any = None
+    lora_path: str | None = None
+    chat_template: str | None = None
+
+
+class Message(msgspec.Struct, kw_only=True):
+    role: str
+    content: str | list[Any] | None = None
+    name: str | None = None
+    tool_calls: list[Bag] | None = None
+    tool_call_id: str | None = None
+
+
+class ChatRequest(Sampled, kw_only=True):
+    messages: list[Message] | None = None
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Bag] | None = None
+    tool_choice: str | Bag | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Bag] | None = None
+    function_call: str | Bag | None = None
+    audio: Bag | None = None
+    modalities: list[str] | None = None
+    web_search_options: Bag | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    interleave: bool | None = None
+    echo: bool | None = None
+
+
+class CompletionRequest(Sampled, kw_only=True):
+    prompt: str | list[str | int | list[int]] | None = None
+    echo: bool | None = None
+    logprobs: int | None = None
+    best_of: int | None = None
+    suffix: str | None = None
+    add_special_tokens: bool | None = None
+    images: list[str] | None = None

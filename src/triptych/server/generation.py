@@ -1,0 +1,56 @@
+"""The one internal request: what every dialect translates to, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..engine.errors import TriptychError
+from ..engine.request import SamplingParams
+from ..replica.client import Picture
+from ..replica.protocol import Admitted, ChatPrompt, End, ModelInfo, Piece, RawPrompt
+
+__all__ = ["Admitted", "ChatPrompt", "End", "Generation", "ModelInfo", "Picture", "Piece", "RawPrompt", "Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One prompt to be continued `params.n` times. `pictures` are in the order of their places in the prompt.
+
+    Lower `priority` goes first. `request_id` is the caller's, for the log.
+    """
+
+    request_id: str
+    prompt: ChatPrompt | RawPrompt
+    params: SamplingParams
+    pictures: tuple[Picture, ...] = ()
+    priority: int = 0
+
+
+class Run(Protocol):
+    """A generation under way. Iterate it for what each step added; then `end` has the exact usage.
+
+    Iteration raises the generation's error. Whoever leaves it early calls `abort()`.
+    """
+
+    end: End | None
+
+    async def admission(self) -> Admitted:
+        """Wait until the prompt is built and queued. Raises what refuses it."""
+
+    def __aiter__(self) -> AsyncIterator[list[Piece]]: ...
+
+    def abort(self) -> None: ...
+
+
+class UnknownModelError(TriptychError):
+    """No model is served under the name that was asked for."""
+
+
+class ModelUnavailableError(TriptychError):
+    """A model that is served cannot answer now; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = min(60.0, max(1.0, retry_after))

@@ -1,0 +1,67 @@
+"""What the dialects share: the models, and the way a request's images come in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..engine.errors import TriptychError
+from .generation import Generation, ModelInfo, Picture, Run
+from .pictures import Fetch, read_pictures
+from .router import Router
+from .served import ServedModel
+
+
+class TooManyImagesError(TriptychError):
+    """A request shows more images than are accepted."""
+
+
+class NoVisionError(TriptychError):
+    """Images were given to a model that reads text only."""
+
+
+class PictureError(TriptychError):
+    """One of a request's images could not be had; `number` is its place and `reason` what is wrong with it."""
+
+    def __init__(self, number: int, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.number = number
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`fetch` reads an image's URL, data URI or base64; `most_images` are accepted in one request, `most_waiting`
+    requests of one model may be under way.
+    """
+
+    router: Router
+    fetch: Fetch
+    most_images: int = 64
+
+    async def ready(self, model: ServedModel) -> ModelInfo:
+        """What runs under `model`, which is started if need be. Raises what keeps it from answering."""
+        await model.client()
+        assert model.info is not None
+        return model.info
+
+    async def pictures(self, model: ServedModel, urls: Sequence[str]) -> tuple[Picture, ...]:
+        """The images of a request for `model`. Raises NoVisionError, TooManyImagesError, PictureError."""
+        if not urls:
+            return ()
+        if not (await self.ready(model)).vision:
+            seeing = [other.name for other in self.router.models if other.info is None or other.info.vision]
+            hint = f"; models that may take images: {', '.join(seeing)}" if seeing else ""
+            raise NoVisionError(f"{model.name} reads text only, it takes no images{hint}")
+        if len(urls) > self.most_images:
+            raise TooManyImagesError(f"{len(urls)} images in one request, the most is {self.most_images}")
+        found: list[Picture] = []
+        for number, picture in enumerate(await read_pictures(urls, self.fetch)):
+            if isinstance(picture, Exception):
+                raise PictureError(number, picture)
+            found.append(picture)
+        return tuple(found)
+
+    def begin(self, model: ServedModel, generation: Generation) -> Run:
+        """Put a generation to a model."""
+        return model.begin(generation)

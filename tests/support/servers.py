@@ -1,0 +1,83 @@
+"""Servers to send requests to: the real application on a port of its own, before null replicas or real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from triptych.replica.process import ReplicaProcess
+from triptych.server.app import App, Options
+from triptych.server.pictures import Fetch
+from triptych.server.router import Router
+from triptych.server.served import ModelSpec, ServedModel
+from triptych.server.service import Service
+
+NULL = (sys.executable, str(Path(__file__).with_name("null_replica.py")))
+
+
+def start_null(spec: ModelSpec, on_phase: Any) -> ReplicaProcess:
+    """A null replica as a child process; the options of `spec` are its own."""
+    return ReplicaProcess(spec.model, {"name": spec.name, **spec.options}, on_phase, NULL)
+
+
+async def no_fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@dataclass
+class Running:
+    """A server under way; `loop` is its own."""
+
+    url: str
+    app: App
+    router: Router
+    loop: asyncio.AbstractEventLoop
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Run a coroutine on the server's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work(), self.loop).result(30)
+
+
+@contextmanager
+def serving(
+    models: list[ServedModel], fetch: Fetch = no_fetch, options: Options | None = None, **router: Any
+) -> Iterator[Running]:
+    """The application on a free port of the loopback address."""
+    loop = asyncio.new_event_loop()
+    routes = Router(models, **router)
+    app = App(Service(routes, fetch), options or Options(drain=5))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none"))
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(server.serve())
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Running(f"http://127.0.0.1:{port}", app, routes, loop)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def null_models(**options: Any) -> list[ServedModel]:
+    """Two models of null replicas: one that sees (`eye`, alias `llava`), one that does not (`text`)."""
+    return [
+        ServedModel(ModelSpec("eye", "null", ("llava", "org/eye"), options), start_null, first_wait=0.05),
+        ServedModel(ModelSpec("text", "null", (), {**options, "vision": False}), start_null, first_wait=0.05),
+    ]
