@@ -18,7 +18,7 @@ from triptych.replica.process import ReplicaProcess
 from triptych.server.app import App, Options
 from triptych.server.pictures import Fetch
 from triptych.server.router import Router
-from triptych.server.served import ModelSpec, ServedModel
+from triptych.server.served import ModelSpec, ServedModel, Waits
 from triptych.server.service import Service
 
 NULL = (sys.executable, str(Path(__file__).with_name("null_replica.py")))
@@ -78,6 +78,6 @@ def serving(
 def null_models(**options: Any) -> list[ServedModel]:
     """Two models of null replicas: one that sees (`eye`, alias `llava`), one that does not (`text`)."""
     return [
-        ServedModel(ModelSpec("eye", "null", ("llava", "org/eye"), options), start_null, first_wait=0.05),
-        ServedModel(ModelSpec("text", "null", (), {**options, "vision": False}), start_null, first_wait=0.05),
+        ServedModel(ModelSpec("eye", "null", ("llava", "org/eye"), options), start_null, waits=Waits(first=0.05)),
+        ServedModel(ModelSpec("text", "null", (), {**options, "vision": False}), start_null, waits=Waits(first=0.05)),
     ]

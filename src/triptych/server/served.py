@@ -23,11 +23,22 @@ log = logging.getLogger("triptych.server")
 State = Literal["stopped", "starting", "ready", "failed"]
 StartReplica = Callable[["ModelSpec", Callable[[Phase], None]], ReplicaProcess]
 
-# A request that delivered nothing is given to a new replica this often.
+# A request that delivered nothing is given to this many replicas.
 _TRIES = 3
-# Seconds between two looks at a replica, and how long it may take to answer before it counts as hung.
-_LOOK_EVERY, _HUNG_AFTER = 5.0, 30.0
 _LONGEST_WAIT = 60.0
+# Seconds that a replica whose connection broke has to end by itself.
+_LAST_WORDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds: after a first failure (the next ones wait twice as long each), between two looks at a replica, and until
+    one that does not answer counts as hung.
+    """
+
+    first: float = 0.5
+    look: float = 5.0
+    hung: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ async def _at_once(model: ServedModel) -> None:
 class ServedModel:
     """One model and its replica. Everything runs on one event loop.
 
-    `phases` has the seconds that each phase of the last start took; `failure` is why the last start failed.
+    `phases` has the seconds that each phase of the last start took; `failure` is why the last replica failed.
     """
 
     def __init__(
@@ -72,7 +83,7 @@ class ServedModel:
         spec: ModelSpec,
         start: StartReplica = start_process,
         on_phase: Callable[[str, Phase], None] = lambda name, phase: None,
-        first_wait: float = 0.5,
+        waits: Waits = Waits(),  # noqa: B008  it is frozen
     ) -> None:
         self.spec = spec
         self.state: State = "stopped"
@@ -85,11 +96,13 @@ class ServedModel:
         self.before_start: Callable[[ServedModel], Awaitable[None]] = _at_once
         self._start_replica = start
         self._on_phase = on_phase
-        self._first_wait = first_wait
+        self._waits = waits
         self._process: ReplicaProcess | None = None
         self._client: ReplicaClient | None = None
         self._starting: asyncio.Task[ReplicaClient] | None = None
         self._watching: asyncio.Task[None] | None = None
+        # Held by whoever starts, stops or clears away the replica: there is never more than one.
+        self._changing = asyncio.Lock()
         self._failures = 0
         self._not_before = 0.0
 
@@ -103,8 +116,13 @@ class ServedModel:
         return self._client.under_way if self._client is not None else 0
 
     @property
+    def in_memory(self) -> bool:
+        """Whether there is a replica, also one that loads or ends."""
+        return self._process is not None
+
+    @property
     def weight_bytes(self) -> int:
-        """Bytes of weights in memory: of the running replica, else what the files have."""
+        """Bytes of weights in memory: of the last replica, else what the files have."""
         if self.info is not None:
             return self.info.weight_bytes
         folder = self.spec.folder
@@ -116,7 +134,6 @@ class ServedModel:
 
     def begin(self, generation: Generation) -> ServedRun:
         """Begin a generation; the model is started if it does not run."""
-        self.last_used = time.monotonic()
         return ServedRun(self, generation)
 
     async def client(self) -> ReplicaClient:
@@ -124,33 +141,46 @@ class ServedModel:
 
         Raises what kept the model from loading, and ModelUnavailableError while it rests after repeated failures.
         """
-        if self.state == "ready" and self._client is not None:
+        self.last_used = time.monotonic()
+        if self.state == "ready" and self._client is not None and not self._client.lost.done():
             return self._client
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
-        return await asyncio.shield(self._starting)
+        starting = self._starting
+        await asyncio.wait((starting,))  # whoever waits may be cancelled; the start goes on
+        if starting.cancelled():
+            raise ModelUnavailableError(f"{self.name} was stopped while it started")
+        return starting.result()
+
+    # ---- start and end ----------------------------------------------------------------------------------------------
 
     async def _start(self) -> ReplicaClient:
-        wait = self._not_before - time.monotonic()
-        if wait > _LONGEST_WAIT / 4:
-            raise ModelUnavailableError(f"{self.name} failed to start {self._failures} times: {self.failure}", wait)
-        self.state = "starting"
-        self.phases = {}
-        await asyncio.sleep(max(0.0, wait))
-        await self.before_start(self)
-        self._process = self._start_replica(self.spec, self._phase)
-        try:
-            client = await self._process.start()
-            self.info = await client.ready()
-        except BaseException as error:
-            await self._process.stop(grace=0.0)
-            if isinstance(error, TriptychError):
-                self._failed(str(error))
-            raise
-        self._client, self.state, self._failures, self.failure = client, "ready", 0, ""
-        self._watching = asyncio.create_task(self._watch(client, self._process))
-        return client
+        async with self._changing:
+            if self._client is not None:
+                await self._bury(self._client.lost.result())
+            wait = self._not_before - time.monotonic()
+            if wait > _LONGEST_WAIT / 4:
+                raise ModelUnavailableError(f"{self.name} failed {self._failures} times: {self.failure}", wait)
+            self.state, self.phases = "starting", {}
+            await asyncio.sleep(max(0.0, wait))
+            await self.before_start(self)
+            self._process = process = self._start_replica(self.spec, self._phase)
+            try:
+                client = await process.start()
+                self._watching = asyncio.create_task(self._watch(client, process))
+                self.info = await client.ready()
+            except ReplicaLostError as lost:
+                await self._bury(str(lost))
+                raise ModelUnavailableError(f"{self.name} did not start: {self.failure}") from lost
+            except BaseException as error:
+                await self._clear()
+                if isinstance(error, Exception):
+                    self._failed(str(error))
+                raise
+            self._client, self.state, self._failures, self.failure = client, "ready", 0, ""
+            self.last_used = time.monotonic()
+            return client
 
     def _started(self, task: asyncio.Task[ReplicaClient]) -> None:
         self._starting = None
@@ -165,41 +195,53 @@ class ServedModel:
     def _failed(self, reason: str) -> None:
         self._failures += 1
         self.failure, self.state = reason, "failed"
-        self._not_before = time.monotonic() + min(_LONGEST_WAIT, self._first_wait * 2 ** (self._failures - 1))
+        self._not_before = time.monotonic() + min(_LONGEST_WAIT, self._waits.first * 2 ** (self._failures - 1))
+        log.error("%s: %s", self.name, reason)
 
     async def _watch(self, client: ReplicaClient, process: ReplicaProcess) -> None:
-        """Look at the replica now and then until it is lost or hangs; then it may be started again."""
+        """Look at the replica now and then, from its connection on, until it is lost; one that hangs is killed."""
         while not client.lost.done():
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(client.lost), _LOOK_EVERY)
-            if client.lost.done():
-                break
+                await asyncio.wait_for(asyncio.shield(client.lost), self._waits.look)
             try:
-                self.report = await client.report(_HUNG_AFTER)
+                self.report = await client.report(self._waits.hung)
             except TimeoutError:
-                log.error("%s did not answer for %g s and is killed", self.name, _HUNG_AFTER)
+                log.error("%s did not answer for %g s and is killed", self.name, self._waits.hung)
                 await process.stop(grace=0.0)
             except ReplicaLostError:
                 break
-        self._client = None
-        if self.state == "ready":
-            self._failed(await process.obituary())
-            log.error("%s: %s", self.name, self.failure)
+        async with self._changing:
+            if self._process is process:
+                await self._bury(client.lost.result())
+
+    async def _bury(self, reason: str) -> None:
+        """Clear away a replica that was lost; how it ended is the failure, or `reason` if it did not end."""
+        assert self._process is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                reason = await self._process.obituary()
+        await self._clear()
+        self._failed(reason)
+
+    async def _clear(self) -> None:
+        process, self._process = self._process, None
+        self._client = self.report = None
+        if process is not None:
             await process.stop(grace=0.0)
 
     async def stop(self, grace: float = 10.0) -> None:
         """Let running requests finish for `grace` seconds and free the model; the next request starts it again."""
+        self.state = "stopped"
+        watching = self._watching
         if self._starting is not None:
             self._starting.cancel()
-            with suppress(BaseException):
-                await self._starting
-        self.state = "stopped"
-        if self._process is not None:
-            await self._process.stop(grace)
-        if self._watching is not None:
-            await self._watching
-            self._watching = None
-        self._client = self._process = self.report = None
+            await asyncio.wait((self._starting,))
+        async with self._changing:
+            if self._process is not None:
+                await self._process.stop(grace)
+            self._process = self._client = self.report = None
+        if watching is not None:
+            await watching
 
 
 class ServedRun:
@@ -215,7 +257,6 @@ class ServedRun:
 
     async def admission(self) -> Admitted:
         while True:
-            self._tries += 1
             try:
                 if self._call is None:
                     self._call = await self._begin()
@@ -226,6 +267,7 @@ class ServedRun:
     async def _begin(self) -> Call:
         generation = self._generation
         client = await self._model.client()
+        self._tries += 1
         call = client.submit(generation.prompt, generation.params, generation.pictures, generation.priority)
         if self._aborted:
             call.abort()
