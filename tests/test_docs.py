@@ -90,7 +90,8 @@ def test_readme_names_the_embedded_models_and_both_commands():
 
 def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    part = README.partition("\n## From Python\n")[2].partition("\n## ")[0]
+    [code] = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert isinstance(names["captions"][1], errors.ImageError)

@@ -103,8 +103,11 @@ def log_request(
     """The one line of a request that is over; a status of 500 and above makes it a warning.
 
     `model` is the served name and `route` the route's pattern, never what the caller wrote; `error` is a code.
-    `content` (a prompt, an answer) is replaced by its length unless `log_content` is on.
+    `content` (a prompt, an answer) is replaced by its length unless `log_content` is on. Before `configure` nothing is
+    logged: structlog would print it.
     """
+    if not structlog.is_configured():
+        return
     tokens = usage or Usage()
     fields: dict[str, Any] = {
         "request_id": request_id,

@@ -83,7 +83,7 @@ class ServedModel:
         spec: ModelSpec,
         start: StartReplica = start_process,
         on_phase: Callable[[str, Phase], None] = lambda name, phase: None,
-        waits: Waits = Waits(),  # noqa: B008  it is frozen
+        waits: Waits = Waits(),
     ) -> None:
         self.spec = spec
         self.state: State = "stopped"
