@@ -55,7 +55,7 @@ def serving(
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
     app = App(Service(routes, fetch), options or Options(drain=5))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
 
     def run() -> None:
         asyncio.set_event_loop(loop)
