@@ -207,6 +207,10 @@ def _kind(row: Row, segment: Segment) -> str:
     return segment.kind
 
 
+def _words(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight for name, weight in state.items() if not name.startswith("vision_tower.")}
+
+
 def start(work: Path, stage: str, sources: Sequence[Path]) -> Student:
     """The network a stage begins with: `both` takes the tower of training.vision, the rest of given checkpoints."""
     torch.manual_seed(0)
@@ -215,7 +219,7 @@ def start(work: Path, stage: str, sources: Sequence[Path]) -> Student:
         student.load_state_dict(torch.load(work / "llava-both.pt", weights_only=True)["network"])
         return student
     if sources:
-        states = [read_llava(source) for source in sources]
+        states = [_words(read_llava(source)) for source in sources]
         known = {name: [state[name] for state in states if name in state] for state in states for name in state}
         student.llava.load_state_dict({name: sum(found) / len(found) for name, found in known.items()}, strict=False)
     student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])

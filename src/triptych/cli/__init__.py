@@ -20,6 +20,8 @@ COMMANDS = {
     "caption": "Caption images: files, folders, patterns or URLs.",
     "chat": "Ask questions, about images or without.",
     "serve": "Serve models to OpenAI clients.",
+    "ps": "Show the models of a running server.",
+    "stop": "Stop a model of a running server.",
     "models": "List the models that are here and the architectures that run.",
     "pull": "Download a checkpoint from the hub.",
     "explain": "Say what would run where, in which precision and memory, and why.",

@@ -15,8 +15,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .. import __version__
+from . import admin
 from .dialects.openai import routes as openai
 from .dialects.openai.form import to_json
+from .endpoint import Doors
 from .exchange import Receive, Scope, Send
 from .metrics import CONTENT_TYPE, Metrics
 from .served import ServedModel
@@ -47,11 +49,12 @@ class App:
     ) -> None:
         state = State()
         metrics = metrics or Metrics([model.name for model in service.router.models])
-        watch = Watch(metrics, state)
+        doors = Doors(service, Watch(metrics, state), options.keys, options.most_body)
         self._starlette = Starlette(
             routes=[
                 *_own_routes(service, metrics, state),
-                *openai.routes(service, watch, options.keys, options.most_body),
+                *admin.routes(doors),
+                *openai.routes(doors),
             ],
             middleware=_middleware(options.cors_origins),
             lifespan=_lifespan(service, options, state, on_stop),

@@ -37,7 +37,10 @@ __all__ = ["ModelSettings", "Settings", "SettingsError", "Upstream", "load", "va
 DEFAULT_FILE = Path("triptych.toml")
 _PREFIX = "TRIPTYCH_"
 # Variables with our prefix that are no settings.
-OTHER_VARIABLES = ("TRIPTYCH_CONFIG", "TRIPTYCH_MODEL", "TRIPTYCH_CACHE", "TRIPTYCH_DEBUG", "TRIPTYCH_DEMO_ARGS")
+OTHER_VARIABLES = (
+    "TRIPTYCH_CONFIG", "TRIPTYCH_MODEL", "TRIPTYCH_CACHE", "TRIPTYCH_DEBUG", "TRIPTYCH_DEMO_ARGS", "TRIPTYCH_URL",
+    "TRIPTYCH_API_KEY",
+)  # fmt: skip
 # Kubernetes tells every container of the services beside it; one called triptych gives TRIPTYCH_PORT=tcp://10.0.0.1:80.
 _SERVICE_LINK = re.compile(
     r"TRIPTYCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"

@@ -1,0 +1,75 @@
+"""`triptych ps`: what runs in a server; and how commands ask a server."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def server_options(function: F) -> F:
+    """Where the server is, and the key it asks for."""
+    url = click.option("--url", default="http://127.0.0.1:8000", show_default=True, envvar="TRIPTYCH_URL",
+                       help="The server's address. Also from TRIPTYCH_URL.")  # fmt: skip
+    key = click.option("--key", envvar="TRIPTYCH_API_KEY", help="A key of the server. Also from TRIPTYCH_API_KEY.")
+    return url(key(function))
+
+
+@click.command("ps")
+@server_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(url: str, key: str | None, as_json: bool) -> None:
+    """Show the models of a running server: state, requests, memory, and how long the last start took."""
+    models = ask(url, key, "GET", "/models")["models"]
+    if as_json:
+        click.echo(json.dumps(models, indent=2))
+        return
+    rows = [["MODEL", "STATE", "REQUESTS", "MEMORY", "START", "IDLE"], *map(_row, models)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for model in models:
+        if model["failure"]:
+            click.echo(f"{model['name']}: {model['failure']}")
+
+
+def ask(url: str, key: str | None, method: str, path: str) -> Any:
+    """One request to the server's own API. Raises ClickException saying what went wrong."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(f"{url.rstrip('/')}/triptych/v1{path}", method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        try:
+            message = json.load(error)["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            message = f"{url} answered {error.code}; is it a triptych server?"
+        raise click.ClickException(message) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise click.ClickException(f"no server at {url} ({reason}); start one with `triptych serve`") from None
+
+
+def quoted(model: str) -> str:
+    return urllib.parse.quote(model, safe="/")
+
+
+def _row(model: dict[str, Any]) -> list[str]:
+    running = model["state"] == "ready"
+    seconds = sum(model["phases"].values())
+    return [
+        model["name"],
+        model["state"],
+        str(model["requests"]),
+        f"{model['weight_bytes'] / 1e9:.2f} GB" if running else "-",
+        f"{seconds:.1f} s" if model["phases"] else "-",
+        f"{model['idle_seconds']:.0f} s" if running else "-",
+    ]
