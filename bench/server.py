@@ -1,0 +1,253 @@
+"""What the server itself costs, before a replica that answers at once (tests/support/null_replica.py).
+
+python bench/server.py [--cases throughput latency streams images idle] [--seconds 10]
+
+The server is a process of its own on one core, the replica another, the load this one. throughput: chat completions
+per second, 64 at a time. latency: what the server adds to one request at a time, to its end and to its first streamed
+token, beside the same requests put to the replica directly in the same run. streams: 256 streams of 64 tokens, one
+every 20 ms: frames lost, merged or late. images: bodies of 290 KB with a base64 image, 100 a second. idle: memory and
+CPU of a server that nobody calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import aiohttp
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from triptych.engine.request import SamplingParams  # noqa: E402
+from triptych.replica.client import ReplicaClient  # noqa: E402
+from triptych.replica.protocol import ChatPrompt  # noqa: E402
+
+CASES = ("throughput", "latency", "streams", "images", "idle")
+_SERVER = """
+import sys
+sys.path.insert(0, {support!r})
+import uvicorn
+from null_replica import NullReplica
+from servers import no_fetch
+from triptych.replica.client import ReplicaClient
+from triptych.server.app import App, Options
+from triptych.server.router import Router
+from triptych.server.served import ModelSpec, ServedModel
+from triptych.server.service import Service
+
+class Connected:
+    "A replica that runs already, at the place of the process that would be started."
+    async def start(self):
+        self.client = ReplicaClient({address!r})
+        await self.client.connect()
+        return self.client
+    async def obituary(self):
+        return "the null replica is gone"
+    async def stop(self, grace=0):
+        self.client.close()
+
+async def fetch(url):
+    import base64
+    return base64.b64decode(url.partition(",")[2])
+
+model = ServedModel(ModelSpec("null", "null"), lambda spec, phase: Connected())
+app = App(Service(Router([model]), fetch), Options())
+uvicorn.run(app, port={port}, log_config=None, access_log=False, ws="none")
+"""
+
+
+class Bench:
+    """A null replica, a server before it, and a client session."""
+
+    def __init__(self, seconds: float, options: dict[str, Any]) -> None:
+        self.seconds = seconds
+        self.options = options
+        self.port = 8763
+
+    async def __aenter__(self) -> Bench:
+        self.folder = tempfile.TemporaryDirectory()
+        self.address = f"unix:{self.folder.name}/null"
+        self.replica = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests/support/null_replica.py"), self.address], stdin=subprocess.PIPE
+        )
+        self.replica.stdin.write(json.dumps({"model": "null", "options": self.options}).encode() + b"\n")
+        self.replica.stdin.flush()
+        code = _SERVER.format(support=str(ROOT / "tests/support"), address=self.address, port=self.port)
+        self.server = subprocess.Popen([sys.executable, "-c", code])
+        _pin(self.server.pid, 0)
+        self.http = aiohttp.ClientSession(
+            f"http://127.0.0.1:{self.port}", connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(60)
+        )
+        while True:
+            try:
+                async with self.http.get("/health") as answer:
+                    if answer.status == 200:
+                        return self
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.http.close()
+        for process in (self.server, self.replica):
+            process.terminate()
+            process.wait()
+        self.folder.cleanup()
+
+    async def chat(self, **more: Any) -> bytes:
+        body = {"model": "null", "messages": [{"role": "user", "content": "one two three"}], **more}
+        async with self.http.post("/v1/chat/completions", json=body) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.read()
+
+    def cpu(self) -> float:
+        """Seconds of processor time that the server has used."""
+        fields = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """MB that the server occupies."""
+        pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _pin(pid: int, core: int) -> None:
+    if len(os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(pid, {core})
+
+
+async def throughput(seconds: float) -> None:
+    async with Bench(seconds, {"answer": "yes"}) as bench:
+        await bench.chat()
+        done, end, before = 0, time.perf_counter() + seconds, bench.cpu()
+
+        async def ask() -> None:
+            nonlocal done
+            while time.perf_counter() < end:
+                await bench.chat()
+                done += 1
+
+        started = time.perf_counter()
+        await asyncio.gather(*(ask() for _ in range(64)))
+        spent, cpu = time.perf_counter() - started, bench.cpu() - before
+        print(f"throughput: {done / spent:.0f} chat completions/s; server {cpu / done * 1e6:.0f} us of CPU each, "
+              f"{done / cpu:.0f}/s on a whole core")  # fmt: skip
+
+
+async def latency(seconds: float) -> None:
+    async with Bench(seconds, {"answer": "yes"}) as bench:
+        client = ReplicaClient(bench.address)
+        await client.connect()
+        await client.ready()
+        prompt = ChatPrompt([{"role": "user", "content": "one two three"}])
+
+        async def direct() -> None:
+            async for _ in client.submit(prompt, SamplingParams()):
+                pass
+
+        async def first_token() -> None:
+            body = {"model": "null", "stream": True, "messages": [{"role": "user", "content": "one"}]}
+            async with bench.http.post("/v1/chat/completions", json=body) as answer:
+                await answer.content.readuntil(b"\n\n")
+
+        through, bare, first = [], [], []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            through.append(await _timed(bench.chat))
+            bare.append(await _timed(direct))
+            first.append(await _timed(first_token))
+        client.close()
+        added = [1000 * (_percentile(times, 99) - median(bare)) for times in (through, first)]
+        print(f"latency: p50 {1000 * median(through):.2f} ms through the server, {1000 * median(bare):.2f} ms direct; "
+              f"added p99 {added[0]:.2f} ms; first streamed token added p99 {added[1]:.2f} ms")  # fmt: skip
+
+
+async def streams(seconds: float) -> None:
+    pace, tokens, count = 0.02, 64, 256
+    async with Bench(seconds, {"delay": pace, "answer": " ".join(["word"] * tokens)}) as bench:
+        gaps: list[float] = []
+        merged = lost = 0
+
+        async def read() -> None:
+            nonlocal merged, lost
+            body = {"model": "null", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+            frames, last = 0, 0.0
+            async with bench.http.post("/v1/chat/completions", json=body) as answer:
+                async for chunk, _ in answer.content.iter_chunks():
+                    found = chunk.count(b'"content":"')
+                    now = time.perf_counter()
+                    if found:
+                        if last:
+                            gaps.append(now - last)
+                        merged += found > 1
+                        frames, last = frames + found, now
+            lost += tokens - frames
+
+        before = bench.cpu()
+        await asyncio.gather(*(read() for _ in range(count)))
+        cpu = bench.cpu() - before
+        print(f"streams: {count} x {tokens} tokens at {1000 * pace:.0f} ms: {lost} lost, {merged} merged, gap p50 "
+              f"{1000 * median(gaps):.1f} ms, p99 {1000 * _percentile(gaps, 99):.1f} ms; "
+              f"{cpu / count / tokens * 1e6:.0f} us of CPU a token")  # fmt: skip
+
+
+async def images(seconds: float) -> None:
+    async with Bench(seconds, {"answer": "yes"}) as bench:
+        times: list[float] = []
+
+        async def ask(number: int) -> None:
+            data = base64.b64encode(number.to_bytes(4, "big") + os.urandom(217_000)).decode()
+            content = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+                       {"type": "text", "text": "what is this"}]  # fmt: skip
+            times.append(await _timed(lambda: bench.chat(messages=[{"role": "user", "content": content}])))
+
+        tasks = []
+        for number in range(int(100 * seconds)):
+            tasks.append(asyncio.ensure_future(ask(number)))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*tasks)
+        print(f"images: 290 KB bodies, {len(times) / seconds:.0f} a second: p50 {1000 * median(times):.1f} ms, p99 "
+              f"{1000 * _percentile(times, 99):.1f} ms; {bench.resident():.0f} MB resident after")  # fmt: skip
+
+
+async def idle(seconds: float) -> None:
+    async with Bench(seconds, {}) as bench:
+        await bench.chat()
+        await asyncio.sleep(1)
+        before = bench.cpu()
+        await asyncio.sleep(seconds)
+        print(f"idle: {bench.resident():.0f} MB resident, {100 * (bench.cpu() - before) / seconds:.2f} % of a core")
+
+
+async def _timed(work: Callable[[], Awaitable[object]]) -> float:
+    started = time.perf_counter()
+    await work()
+    return time.perf_counter() - started
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    for case in options.cases:
+        asyncio.run(globals()[case](options.seconds))
+
+
+if __name__ == "__main__":
+    main()
