@@ -185,7 +185,7 @@ async def streams(seconds: float) -> None:
             frames, last = 0, 0.0
             async with bench.http.post("/v1/chat/completions", json=body) as answer:
                 async for chunk, _ in answer.content.iter_chunks():
-                    found = chunk.count(b'"content":"')
+                    found = chunk.count(b'"delta":{"content":"')
                     now = time.perf_counter()
                     if found:
                         if last:

@@ -11,7 +11,15 @@ from tokenizers import Tokenizer
 
 from training.shapes import BOS, EOS
 from triptych.embedded.world.offtopic import REFUSAL
-from triptych.embedded.world.questions import Question, ask_caption, ask_number, ask_offtopic, sample_question
+from triptych.embedded.world.questions import (
+    Question,
+    ask_caption,
+    ask_count,
+    ask_exists,
+    ask_number,
+    ask_offtopic,
+    sample_question,
+)
 from triptych.embedded.world.scene import Scene, sample_objects
 
 _SYSTEMS = (
@@ -83,6 +91,9 @@ def questions_about(rng: np.random.Generator, scene: Scene | None, captions: int
             asked.append(ask_offtopic(rng, about))
         elif about.numeral is not None and roll < 0.5:
             asked.append(ask_number(rng, about))
+        elif about.things and roll < 0.4:
+            # The hardest to learn: they take all objects together.
+            asked.append((ask_exists if roll < 0.23 else ask_count)(rng, about))
         else:
             asked.append(sample_question(rng, about))
     if scene is None:
@@ -93,7 +104,7 @@ def questions_about(rng: np.random.Generator, scene: Scene | None, captions: int
 def segments_about(rng: np.random.Generator, form: Form, scene: Scene | None) -> list[Segment]:
     """The training texts of one picture: captions, single questions, sometimes a chat of two or three turns."""
     few = scene is None or scene.numeral is not None or not scene.things
-    asked = questions_about(rng, scene, 1, 3 if few else 9)
+    asked = questions_about(rng, scene, 1, 3 if few else 15)
     segments = []
     while asked:
         turns = int(rng.choice([1, 2, 3], p=[0.86, 0.1, 0.04]))

@@ -1,61 +1,17 @@
-"""A served model starts when it is asked for, survives the death of its replica, and ends when nobody needs it."""
+"""A served model starts when it is asked for, survives the death of its replica, and ends when it is told to."""
 
 import asyncio
 import os
 import signal
-from itertools import count
 from pathlib import Path
 
 import pytest
-from servers import start_null
+from served_models import WAITS, answer, asked, begun, gone, served, until
 
 from triptych.engine.errors import CheckpointError
-from triptych.engine.request import SamplingParams
 from triptych.replica.process import ReplicaProcess
-from triptych.server.generation import ChatPrompt, Generation, ModelUnavailableError
-from triptych.server.router import Router
+from triptych.server.generation import ModelUnavailableError
 from triptych.server.served import ModelSpec, ServedModel, Waits
-
-WAITS = Waits(first=0.05)
-
-
-class Starts:
-    """Starts null replicas: the first one with the first options, and so on; the last options stay."""
-
-    def __init__(self, *options: dict) -> None:
-        self.options = list(options) or [{}]
-        self.processes: list[ReplicaProcess] = []
-
-    def __call__(self, spec: ModelSpec, on_phase) -> ReplicaProcess:
-        number = min(len(self.processes), len(self.options) - 1)
-        told = ModelSpec(spec.name, spec.model, spec.aliases, self.options[number])
-        self.processes.append(start_null(told, on_phase))
-        return self.processes[-1]
-
-
-def served(*options: dict, name: str = "one", waits: Waits = WAITS, on_phase=lambda *_: None):
-    starts = Starts(*options)
-    return ServedModel(ModelSpec(name, "null"), starts, on_phase, waits), starts
-
-
-def asked(text: str = "a b c", **params) -> Generation:
-    messages = [{"role": "user", "content": text}]
-    return Generation("test", ChatPrompt(messages), SamplingParams(**{"max_tokens": None, **params}))
-
-
-async def answer(model: ServedModel, text: str = "a b c") -> str:
-    return "".join([piece.text async for pieces in model.begin(asked(text)) for piece in pieces])
-
-
-async def until(true) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.005)
-
-
-def gone(process: ReplicaProcess) -> bool:
-    return not process.alive and not process._folder.exists()
-
 
 # ---- start ----------------------------------------------------------------------------------------------------------
 
@@ -114,6 +70,16 @@ async def test_a_replica_that_dies_while_it_loads_is_told_with_its_last_words():
     assert model.state == "failed"
 
 
+async def test_a_process_that_never_opens_its_socket_is_given_up():
+    def start(spec, on_phase):
+        return ReplicaProcess(spec.model, {}, on_phase, ("sh", "-c", "exec sleep 60"))
+
+    model = ServedModel(ModelSpec("one", "null"), start, waits=Waits(connect=0.1))
+    with pytest.raises(ModelUnavailableError, match="did not open its socket"):
+        await answer(model)
+    assert (model.state, model.in_memory) == ("failed", False)
+
+
 async def test_a_replica_that_cannot_be_run_counts_as_a_failure():
     def start(spec, on_phase):
         return ReplicaProcess(spec.model, {}, on_phase, ("/no/such/command",))
@@ -152,9 +118,13 @@ async def test_after_the_tries_it_is_given_up():
 async def test_a_death_in_the_middle_of_an_answer_is_an_error_and_the_next_request_is_answered():
     model, starts = served({"die_after": 2}, {})
     seen = []
-    with pytest.raises(ModelUnavailableError, match="died while it was answering"):
+
+    async def ask():
         async for pieces in model.begin(asked()):
-            seen += [piece.text for piece in pieces]
+            seen.extend(piece.text for piece in pieces)
+
+    with pytest.raises(ModelUnavailableError, match="died while it was answering"):
+        await ask()
     assert seen == ["a", " b"]
     assert await answer(model) == "a b c"
     assert len(starts.processes) == 2
@@ -184,7 +154,7 @@ async def test_a_connection_that_breaks_ends_the_replica_behind_it():
 
 @pytest.mark.parametrize("load_seconds", [0, 60])
 async def test_a_replica_that_hangs_is_killed_also_while_it_loads(load_seconds):
-    model, starts = served({"load_seconds": load_seconds}, {}, waits=Waits(0.05, look=0.05, hung=0.2))
+    model, starts = served({"load_seconds": load_seconds}, {}, waits=Waits(first=0.05, look=0.05, hung=0.2))
     asking = asyncio.create_task(answer(model)) if load_seconds else await model.client()
     await until(lambda: model.report is not None)
     os.kill(starts.processes[0]._process.pid, signal.SIGSTOP)
@@ -201,19 +171,50 @@ async def test_a_replica_that_hangs_is_killed_also_while_it_loads(load_seconds):
 
 async def test_a_stop_lets_running_requests_finish_and_new_ones_start_it_again():
     model, starts = served({"delay": 0.05})
-    run = model.begin(asked())
-    await run.admission()
-    # The null replica does not drain: here the server's own grace is what counts.
-    os.kill(model.pid, signal.SIGSTOP)
-    stopping = asyncio.create_task(model.stop(grace=0.1))
+    asking = asyncio.create_task(answer(model))
+    await until(lambda: model.under_way)
+    stopping = asyncio.create_task(model.stop(grace=10))
     await until(lambda: model.state == "stopped")
     assert model.under_way == 1
-    late = asyncio.create_task(answer(model, "late"))
+    assert await answer(model, "late") == "late"
+    assert asking.done()
+    assert await asking == "a b c"
     await stopping
-    assert await late == "late"
     assert gone(starts.processes[0])
     assert len(starts.processes) == 2
-    assert model.in_memory
+    assert (model.state, model.in_memory) == ("ready", True)
+    await model.stop()
+
+
+async def test_what_does_not_finish_in_time_is_cut_off():
+    model, starts = served({"delay": 0.05})
+    asking = await begun(model)
+    await model.stop(grace=0.1)
+    with pytest.raises(ModelUnavailableError, match="died while it was answering"):
+        await asking
+    assert (model.state, model.failure) == ("stopped", "")
+    assert gone(starts.processes[0])
+
+
+async def test_a_stop_that_is_broken_off_leaves_nothing_that_is_in_the_way():
+    model, starts = served({"delay": 0.05})
+    asking = await begun(model)
+    stopping = asyncio.create_task(model.stop(grace=10))
+    await asyncio.sleep(0.05)
+    stopping.cancel()
+    assert await answer(model) == "a b c"
+    assert gone(starts.processes[0])
+    with pytest.raises(ModelUnavailableError):
+        await asking
+    await model.stop()
+
+
+async def test_a_request_at_the_moment_of_a_loss_is_given_to_a_new_replica():
+    model, starts = served()
+    client = await model.client()
+    client._connection.cut("for the test")  # its end is told in the next turn of the loop
+    assert await answer(model) == "a b c"
+    assert len(starts.processes) == 2
     await model.stop()
 
 
@@ -226,103 +227,6 @@ async def test_a_stop_while_it_starts_is_told_to_those_who_wait():
         await asking
     assert model.state == "stopped"
     assert gone(starts.processes[0])
-
-
-async def test_an_idle_model_is_unloaded_but_not_one_that_is_used():
-    idle, _ = served(name="idle")
-    busy, starts = served({"delay": 0.05}, name="busy")
-    router = Router([idle, busy], idle_unload=0.3, sweep_every=0.02)
-    await router.start(preload=[idle])
-    asking = asyncio.create_task(answer(busy, "word " * 20))
-    await until(lambda: idle.state == "stopped")
-    assert busy.state == "ready"
-    await asking
-    assert len(starts.processes) == 1
-    await until(lambda: busy.state == "stopped")
-    await router.stop(1)
-
-
-async def test_a_model_that_loads_longer_than_it_may_idle_is_used_first():
-    model, starts = served({"load_seconds": 0.4})
-    router = Router([model], idle_unload=0.2, sweep_every=0.01)
-    await router.start()
-    assert await answer(model) == "a b c"
-    assert len(starts.processes) == 1
-    await router.stop(1)
-
-
-# ---- memory ---------------------------------------------------------------------------------------------------------
-
-
-def three(**options):
-    pairs = [served(options, name=name) for name in ("first", "second", "third")]
-    return [model for model, _ in pairs]
-
-
-async def test_the_longest_unused_model_makes_room():
-    models = three()
-    first, second, third = models
-    router = Router(models, memory_limit=2000)
-    await router.start(preload=[first, second])
-    await answer(first)
-    await third.client()
-    assert [model.state for model in models] == ["ready", "stopped", "ready"]
-    await router.stop(1)
-
-
-async def test_room_is_waited_for_while_all_are_used():
-    models = three(delay=0.1)
-    router = Router(models, memory_limit=1000)
-    first, second, _ = models
-    order, numbers = [], count()
-
-    async def run(model):
-        await answer(model, "a b")
-        order.append((next(numbers), model.name))
-
-    running = asyncio.create_task(run(first))
-    await until(lambda: first.under_way)
-    await run(second)
-    await running
-    assert order == [(0, "first"), (1, "second")]
-    assert [model.in_memory for model in models] == [False, True, False]
-    await router.stop(1)
-
-
-async def test_two_that_start_at_once_do_not_exceed_the_limit():
-    models = three()
-    for model in models:
-        await model.client()  # now their sizes are known
-        await model.stop()
-    router = Router(models, memory_limit=2000)
-    most = 0
-
-    async def look():
-        nonlocal most
-        while True:
-            most = max(most, sum(model.in_memory for model in models))
-            await asyncio.sleep(0.001)
-
-    looking = asyncio.create_task(look())
-    assert await asyncio.gather(*(answer(model) for model in models)) == ["a b c"] * 3
-    looking.cancel()
-    assert most == 2
-    await router.stop(1)
-
-
-async def test_a_model_that_finds_no_room_in_time_says_so():
-    models = three(delay=0.2)
-    router = Router(models, memory_limit=1000, room_within=0.1)
-    first, second, _ = models
-    await first.client()
-    running = asyncio.create_task(answer(first))
-    await until(lambda: first.under_way)
-    with pytest.raises(ModelUnavailableError, match="no room for second"):
-        await answer(second)
-    assert second.state == "failed"
-    assert await running == "a b c"
-    assert await answer(second) == "a b c"
-    await router.stop(1)
 
 
 async def test_weights_on_disk_count_before_the_first_start(tmp_path: Path):

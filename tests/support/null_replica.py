@@ -70,6 +70,7 @@ class _Peer:
                 self.pictures.add(frame.digest)
             case protocol.Submit():
                 self.replica.submitted.append(frame)
+                self.replica.unfinished += 1
                 self.running[frame.id] = self.replica.run(self.answer(frame))
             case protocol.Abort():
                 if task := self.running.pop(frame.id, None):
@@ -97,7 +98,6 @@ class _Peer:
 
     async def answer(self, frame: protocol.Submit) -> None:
         replica, send = self.replica, self.connection.send
-        replica.unfinished += 1
         words = replica.options.get("answer", "").split() or said(frame.prompt)
         prompt = len(words) + IMAGE_TOKENS * len(frame.images)
         error = refusal(replica, frame, prompt)
@@ -109,10 +109,10 @@ class _Peer:
         send(protocol.Admitted(frame.id, prompt, IMAGE_TOKENS * len(frame.images)))
         limit = frame.params.max_tokens or len(words)
         for number, word in enumerate(words[:limit]):
+            await asyncio.sleep(replica.options.get("delay", 0))  # also sends what is said so far
             if replica.steps == replica.options.get("die_after", -1):
                 os.kill(os.getpid(), 9)
             replica.steps += 1
-            await asyncio.sleep(replica.options.get("delay", 0))
             last = number + 1 == min(limit, len(words))
             finish = ("stop" if limit >= len(words) else "length") if last else None
             text = word if number == 0 else f" {word}"
@@ -157,12 +157,15 @@ def said(prompt: protocol.Prompt) -> list[str]:
 
 async def main() -> None:
     settings = json.loads(sys.stdin.buffer.readline())
-    server = await NullReplica(settings["options"]).listen(sys.argv[1])
+    replica = NullReplica(settings["options"])
+    server = await replica.listen(sys.argv[1])
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
-    loop.add_reader(0, lambda: os.read(0, 4096) or gone.set())
+    loop.add_reader(0, lambda: os.read(0, 4096) or os._exit(1))
     loop.add_signal_handler(15, gone.set)
     await gone.wait()
+    while replica.unfinished:
+        await asyncio.sleep(0.01)
     server.close()
 
 

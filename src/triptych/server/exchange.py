@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
+
+from ..engine.errors import TriptychError
+
+log = logging.getLogger("triptych.server")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# Seconds without an event before a stream shows that it is alive, and how long a client may not read.
-KEEP_ALIVE_AFTER = 10.0
-_UNREAD_FOR = 60.0
 _KEEP_ALIVE = b": keep-alive\n\n"
 _EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -36,7 +38,7 @@ class BodyTooLargeError(Exception):
 
 
 class ClientGoneError(Exception):
-    """The client went away before its body was complete."""
+    """The client went away, or does not read what it asked for."""
 
 
 @dataclass(slots=True)
@@ -51,17 +53,26 @@ class Answer:
 
 @dataclass(slots=True)
 class Events:
-    """Server-sent events, each as it goes out. `failed` makes what is sent when they break off with an error."""
+    """Server-sent events, each as it goes out. `failed` makes what is sent when they break off with an error.
 
-    events: AsyncIterator[bytes]
+    The generator is closed however the exchange ends, so it is the one to clean up.
+    """
+
+    events: AsyncGenerator[bytes]
     failed: Callable[[Exception], bytes]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Exchange:
-    """What a handler knows of a request, and what is sent back. `headers` of the request have lower-case names."""
+    """What a handler knows of a request, and what is sent back. `headers` of the request have lower-case names.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    A stream without an event for `keep_alive` seconds shows that it is alive; a client that does not read for `unread`
+    seconds counts as gone.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, keep_alive: float = 10.0, unread: float = 60.0
+    ) -> None:
         self.started = time.perf_counter()
         self.scope = scope
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -69,6 +80,9 @@ class Exchange:
         self.status = 0
         self._receive = receive
         self._send = send
+        self._keep_alive = keep_alive
+        self._unread = unread
+        self._last_event = 0.0
 
     @property
     def query(self) -> dict[str, str]:
@@ -77,9 +91,11 @@ class Exchange:
 
     async def body(self, most: int) -> bytes:
         """The whole body. Raises BodyTooLargeError before more than `most` bytes are held, ClientGoneError."""
-        if int(self.headers.get("content-length") or 0) > most:
+        announced = self.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > most:
             raise BodyTooLargeError(most)
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -98,15 +114,15 @@ class Exchange:
         gone = asyncio.ensure_future(self._gone())
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                await task
-                return True
-            return False
         finally:
-            for each in (task, gone):
-                each.cancel()
-                with suppress(asyncio.CancelledError):
-                    await each
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+        if task.cancelled():
+            return False
+        task.result()
+        return True
 
     async def _gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -123,36 +139,45 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body})
 
     async def stream(self, stream: Events) -> None:
-        """Send events as they come. An error before the first one is raised, so that it can be a plain answer."""
-        events = aiter(stream.events)
-        first = asyncio.ensure_future(anext(events, None))
+        """Send events as they come. An error before the first one is raised, so that it can be a plain answer, unless
+        the client had to be shown by then that the stream is alive.
+        """
+        pulse = asyncio.ensure_future(self._pulse(stream))
         try:
-            await asyncio.wait((first,), timeout=KEEP_ALIVE_AFTER)
-            if not first.done():
-                await self._begin_stream(stream)
-                while not first.done():
-                    await self._event(_KEEP_ALIVE)
-                    await asyncio.wait((first,), timeout=KEEP_ALIVE_AFTER)
-            event = await first
-            if not self.status:
-                await self._begin_stream(stream)
-            while event is not None:
-                await self._event(event)
-                event = await anext(events, None)
+            async with aclosing(stream.events) as events:
+                async for event in events:
+                    await self._event(stream, event)
+        except ClientGoneError:
+            raise
         except Exception as error:
             if not self.status:
                 raise
-            await self._event(stream.failed(error))
+            log.warning("request %s broke off: %s", self.request_id, error, exc_info=_if_a_bug(error))
+            await self._event(stream, stream.failed(error))
         finally:
-            first.cancel()
+            pulse.cancel()
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def _begin_stream(self, stream: Events) -> None:
-        await self._begin(200, [*self._headers(stream.headers), *_EVENT_STREAM])
+    async def _pulse(self, stream: Events) -> None:
+        """Comments while there is no event; clients skip them, and nobody on the way takes the connection for dead."""
+        self._last_event = time.monotonic()
+        with suppress(ClientGoneError):  # the next event finds out too
+            while True:
+                silent = time.monotonic() - self._last_event
+                if silent < self._keep_alive:
+                    await asyncio.sleep(self._keep_alive - silent)
+                else:
+                    await self._event(stream, _KEEP_ALIVE)
 
-    async def _event(self, event: bytes) -> None:
-        async with asyncio.timeout(_UNREAD_FOR):
-            await self._send({"type": "http.response.body", "body": event, "more_body": True})
+    async def _event(self, stream: Events, event: bytes) -> None:
+        self._last_event = time.monotonic()
+        try:
+            async with asyncio.timeout(self._unread):
+                if not self.status:
+                    await self._begin(200, [*self._headers(stream.headers), *_EVENT_STREAM])
+                await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        except TimeoutError:
+            raise ClientGoneError from None
 
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
@@ -161,6 +186,10 @@ class Exchange:
     def _headers(self, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self.request_id.encode())]
         return headers + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+
+
+def _if_a_bug(error: Exception) -> Exception | None:
+    return None if isinstance(error, TriptychError) else error
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from .generation import Picture
 
-# Text of this size is decoded on a thread: it would hold up the event loop.
+# A file of this size is hashed on a thread: it would hold up the event loop.
 _LARGE = 1 << 18
 
 Fetch = Callable[[str], Awaitable[bytes]]

@@ -9,13 +9,15 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from .generation import UnknownModelError
+from .generation import ModelUnavailableError, UnknownModelError
 from .names import ALIASES, NOTE
 from .served import ModelSpec, ServedModel
 
 log = logging.getLogger("triptych.server")
 
-_SWEEP_EVERY = 1.0
+_LOOK_EVERY = 0.02
+# A name that nobody has is repeated in the error up to here.
+_MOST_SHOWN = 100
 
 
 def embedded_specs() -> list[ModelSpec]:
@@ -25,15 +27,23 @@ def embedded_specs() -> list[ModelSpec]:
 
 class Router:
     """All models that are served. `idle_unload` is seconds without a request after which a model stops (None: never);
-    `memory_limit` is bytes of weights of all running models together (None: no limit).
+    `memory_limit` is bytes of weights of all running models together (None: no limit), and `room_within` how long a
+    model that does not fit waits for others to fall idle. What runs is looked through every `sweep_every` seconds.
     """
 
     def __init__(
-        self, models: Sequence[ServedModel], idle_unload: float | None = None, memory_limit: int | None = None
+        self,
+        models: Sequence[ServedModel],
+        idle_unload: float | None = None,
+        memory_limit: int | None = None,
+        room_within: float = 30.0,
+        sweep_every: float = 1.0,
     ) -> None:
         self.models = list(models)
         self._idle_unload = idle_unload
         self._memory_limit = memory_limit
+        self._room_within = room_within
+        self._sweep_every = sweep_every
         self._by_name: dict[str, ServedModel] = {}
         for model in self.models:
             model.before_start = self.make_room
@@ -41,20 +51,32 @@ class Router:
                 # A model's own name beats an alias of another; of two aliases the first one counts.
                 if name == model.name or name not in self._by_name:
                     self._by_name[name] = model
+        # Names in lower case as they are spelled; the first one counts.
+        self._spelled = {name.lower(): name for name in reversed(self._by_name)}
+        self._making_room = asyncio.Lock()
         self._sweeper: asyncio.Task[None] | None = None
 
     def find(self, name: str | None) -> ServedModel:
-        """The model that answers to `name`; without a name the only one there is. Raises UnknownModelError."""
-        if not name and len(self.models) == 1:
-            return self.models[0]
-        found = self._by_name.get(name or "") or self._by_name.get((name or "").lower())
-        if found is None:
-            near = difflib.get_close_matches(name or "", self._by_name, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            served = ", ".join(model.name for model in self.models)
-            asked = f"The model {name!r} does not exist." if name else "Name a model."
-            raise UnknownModelError(f"{asked}{hint} Served: {served}.")
-        return found
+        """The model that answers to `name`, if need be in other case; without a name the only one there is, or the only
+        one that runs. Raises UnknownModelError.
+        """
+        if not name:
+            running = [model for model in self.models if model.state == "ready"]
+            for only in (self.models, running):
+                if len(only) == 1:
+                    return only[0]
+        else:
+            found = self._by_name.get(name) or self._by_name.get(self._spelled.get(name.lower(), ""))
+            if found is not None:
+                return found
+        raise self._unknown(name or "")
+
+    def _unknown(self, name: str) -> UnknownModelError:
+        shown = name if len(name) <= _MOST_SHOWN else name[:_MOST_SHOWN] + "..."
+        near = difflib.get_close_matches(shown.lower(), self._spelled, 1)
+        hint = f" Did you mean {self._spelled[near[0]]!r}?" if near else ""
+        asked = f"The model {shown!r} does not exist." if name else "Name a model."
+        return UnknownModelError(f"{asked}{hint} Served: {', '.join(model.name for model in self.models)}.")
 
     @property
     def under_way(self) -> int:
@@ -76,25 +98,42 @@ class Router:
         await asyncio.gather(*(model.stop(grace) for model in self.models))
 
     async def make_room(self, model: ServedModel) -> None:
-        """Before `model` loads: stop models that nobody uses, the longest unused first, until its weights fit."""
+        """Before `model` loads: stop models that nobody uses, the longest unused first, until its weights fit beside
+        the others; wait for those that are used. Raises ModelUnavailableError when there is no room in time.
+        """
         if self._memory_limit is None:
             return
-        idle = sorted((m for m in self.models if m.state == "ready" and not m.under_way), key=lambda m: m.last_used)
-        while idle and self._used() > self._memory_limit:
-            unused = idle.pop(0)
-            log.info("%s makes room for %s", unused.name, model.name)
-            await unused.stop()
+        deadline = time.monotonic() + self._room_within
+        async with self._making_room:
+            while (others := self._in_memory(model)) and self._over_limit([*others, model]):
+                idle = self._idle(others)
+                if idle:
+                    log.info("%s makes room for %s", idle[0].name, model.name)
+                    await idle[0].stop()
+                elif time.monotonic() > deadline:
+                    busy = ", ".join(other.name for other in others)
+                    raise ModelUnavailableError(f"there is no room for {model.name} beside {busy}, in use")
+                else:
+                    await asyncio.sleep(_LOOK_EVERY)
 
-    def _used(self) -> int:
-        return sum(model.weight_bytes for model in self.models if model.state in ("ready", "starting"))
+    def _in_memory(self, besides: ServedModel | None = None) -> list[ServedModel]:
+        return [model for model in self.models if model is not besides and model.in_memory]
+
+    def _over_limit(self, models: Iterable[ServedModel]) -> bool:
+        return self._memory_limit is not None and sum(model.weight_bytes for model in models) > self._memory_limit
+
+    def _idle(self, models: Iterable[ServedModel]) -> list[ServedModel]:
+        """Those that nobody uses, the longest unused first."""
+        idle = [model for model in models if model.state == "ready" and not model.under_way]
+        return sorted(idle, key=lambda model: model.last_used)
 
     async def _sweep(self) -> None:
+        """Stop what nobody used for too long, and what turned out larger than it was thought when it started."""
         while True:
-            await asyncio.sleep(_SWEEP_EVERY)
-            if self._idle_unload is None:
-                continue
-            for model in self.models:
+            await asyncio.sleep(self._sweep_every)
+            for model in self._idle(self.models):
                 unused = time.monotonic() - model.last_used
-                if model.state == "ready" and not model.under_way and unused > self._idle_unload:
+                too_long = self._idle_unload is not None and unused > self._idle_unload
+                if not model.under_way and (too_long or self._over_limit(self._in_memory())):
                     log.info("%s was not used for %.0f s and stops", model.name, unused)
                     await model.stop()

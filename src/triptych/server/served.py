@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +13,17 @@ from typing import Any, Literal
 
 from ..engine.errors import TriptychError
 from ..models import identify
-from ..replica.client import Call, ReplicaClient, ReplicaLostError
+from ..replica.client import ReplicaClient, ReplicaLostError
 from ..replica.process import ReplicaProcess
 from ..replica.protocol import Phase, Report
-from .generation import Admitted, End, Generation, ModelInfo, ModelUnavailableError, Piece
+from .generation import Generation, ModelInfo, ModelUnavailableError
+from .served_run import ServedRun
 
 log = logging.getLogger("triptych.server")
 
 State = Literal["stopped", "starting", "ready", "failed"]
 StartReplica = Callable[["ModelSpec", Callable[[Phase], None]], ReplicaProcess]
 
-# A request that delivered nothing is given to this many replicas.
-_TRIES = 3
 _LONGEST_WAIT = 60.0
 # Seconds that a replica whose connection broke has to end by itself.
 _LAST_WORDS = 1.0
@@ -32,11 +31,12 @@ _LAST_WORDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds: after a first failure (the next ones wait twice as long each), between two looks at a replica, and until
-    one that does not answer counts as hung.
+    """Seconds: after a first failure (the next ones wait twice as long each), until a new process must have opened its
+    socket, between two looks at a replica, and until one that does not answer counts as hung.
     """
 
     first: float = 0.5
+    connect: float = 60.0
     look: float = 5.0
     hung: float = 30.0
 
@@ -69,7 +69,7 @@ def start_process(spec: ModelSpec, on_phase: Callable[[Phase], None]) -> Replica
 
 
 async def _at_once(model: ServedModel) -> None:
-    pass
+    """What is awaited before a start when nothing has to be."""
 
 
 class ServedModel:
@@ -150,29 +150,32 @@ class ServedModel:
         starting = self._starting
         await asyncio.wait((starting,))  # whoever waits may be cancelled; the start goes on
         if starting.cancelled():
-            raise ModelUnavailableError(f"{self.name} was stopped while it started")
+            raise ModelUnavailableError(f"the model {self.name} was stopped while it started")
         return starting.result()
 
     # ---- start and end ----------------------------------------------------------------------------------------------
 
     async def _start(self) -> ReplicaClient:
         async with self._changing:
-            if self._client is not None:
+            if self._client is not None and self._client.lost.done():
                 await self._bury(self._client.lost.result())
+            await self._clear()  # what a stop left that was broken off
             wait = self._not_before - time.monotonic()
             if wait > _LONGEST_WAIT / 4:
-                raise ModelUnavailableError(f"{self.name} failed {self._failures} times: {self.failure}", wait)
+                told = f"the model {self.name} failed {self._failures} times: {self.failure}"
+                raise ModelUnavailableError(told, wait)
             self.state, self.phases = "starting", {}
             await asyncio.sleep(max(0.0, wait))
             await self.before_start(self)
             self._process = process = self._start_replica(self.spec, self._phase)
             try:
-                client = await process.start()
+                async with asyncio.timeout(self._waits.connect):
+                    client = await process.start()
                 self._watching = asyncio.create_task(self._watch(client, process))
                 self.info = await client.ready()
-            except ReplicaLostError as lost:
-                await self._bury(str(lost))
-                raise ModelUnavailableError(f"{self.name} did not start: {self.failure}") from lost
+            except (ReplicaLostError, TimeoutError) as lost:
+                await self._bury(str(lost) or "its process did not open its socket in time")
+                raise ModelUnavailableError(f"the model {self.name} did not start: {self.failure}") from lost
             except BaseException as error:
                 await self._clear()
                 if isinstance(error, Exception):
@@ -185,7 +188,7 @@ class ServedModel:
     def _started(self, task: asyncio.Task[ReplicaClient]) -> None:
         self._starting = None
         if not task.cancelled() and task.exception() is not None and self.state == "starting":
-            self.state = "failed"
+            self.state = "stopped"  # it was no failure of the model: there was no room for it
 
     def _phase(self, phase: Phase) -> None:
         self.phases[phase.name] = phase
@@ -212,7 +215,7 @@ class ServedModel:
                 break
         async with self._changing:
             if self._process is process:
-                await self._bury(client.lost.result())
+                await self._bury(await client.lost)
 
     async def _bury(self, reason: str) -> None:
         """Clear away a replica that was lost; how it ended is the failure, or `reason` if it did not end."""
@@ -241,62 +244,4 @@ class ServedModel:
                 await self._process.stop(grace)
             self._process = self._client = self.report = None
         if watching is not None:
-            await watching
-
-
-class ServedRun:
-    """A generation at a served model: given to a new replica when the old one dies before it delivered anything."""
-
-    def __init__(self, model: ServedModel, generation: Generation) -> None:
-        self.end: End | None = None
-        self._model = model
-        self._generation = generation
-        self._call: Call | None = None
-        self._tries = 0
-        self._aborted = False
-
-    async def admission(self) -> Admitted:
-        while True:
-            try:
-                if self._call is None:
-                    self._call = await self._begin()
-                return await self._call.admission()
-            except ReplicaLostError as lost:
-                self._lost(lost)
-
-    async def _begin(self) -> Call:
-        generation = self._generation
-        client = await self._model.client()
-        self._tries += 1
-        call = client.submit(generation.prompt, generation.params, generation.pictures, generation.priority)
-        if self._aborted:
-            call.abort()
-        return call
-
-    async def __aiter__(self) -> AsyncIterator[list[Piece]]:
-        while self.end is None:
-            await self.admission()
-            call = self._call
-            assert call is not None
-            try:
-                async for pieces in call:
-                    yield pieces
-            except ReplicaLostError as lost:
-                self._lost(lost)
-            else:
-                self.end = call.end
-            finally:
-                self._model.last_used = time.monotonic()
-
-    def _lost(self, lost: ReplicaLostError) -> None:
-        """Try again with a new replica, if nothing was delivered and it was not tried often enough."""
-        self._call = None
-        if lost.delivered:
-            raise ModelUnavailableError(f"{self._model.name} died while it was answering") from lost
-        if self._tries >= _TRIES:
-            raise ModelUnavailableError(f"{self._model.name} died {self._tries} times before it answered") from lost
-
-    def abort(self) -> None:
-        self._aborted = True
-        if self._call is not None:
-            self._call.abort()
+            await asyncio.wait((watching,))

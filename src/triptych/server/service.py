@@ -31,9 +31,7 @@ class PictureError(TriptychError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`fetch` reads an image's URL, data URI or base64; `most_images` are accepted in one request, `most_waiting`
-    requests of one model may be under way.
-    """
+    """`fetch` reads an image's URL, data URI or base64; `most_images` are accepted in one request."""
 
     router: Router
     fetch: Fetch
@@ -49,16 +47,18 @@ class Service:
         """The images of a request for `model`. Raises NoVisionError, TooManyImagesError, PictureError."""
         if not urls:
             return ()
+        if len(urls) > self.most_images:
+            raise TooManyImagesError(f"{len(urls)} images in one request, the most is {self.most_images}")
         if not (await self.ready(model)).vision:
             seeing = [other.name for other in self.router.models if other.info is None or other.info.vision]
             hint = f"; models that may take images: {', '.join(seeing)}" if seeing else ""
-            raise NoVisionError(f"{model.name} reads text only, it takes no images{hint}")
-        if len(urls) > self.most_images:
-            raise TooManyImagesError(f"{len(urls)} images in one request, the most is {self.most_images}")
+            raise NoVisionError(f"the model {model.name} reads text only, it takes no images{hint}")
         found: list[Picture] = []
         for number, picture in enumerate(await read_pictures(urls, self.fetch)):
-            if isinstance(picture, Exception):
+            if isinstance(picture, TriptychError):
                 raise PictureError(number, picture)
+            if isinstance(picture, Exception):
+                raise picture
             found.append(picture)
         return tuple(found)
 

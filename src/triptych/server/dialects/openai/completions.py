@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from ....engine.request import Usage
-from ....replica.protocol import Encoded, Piece, RawPrompt
+from ....replica.client import ReplicaClient
+from ....replica.protocol import Logprob, Piece, RawPrompt
 from ...exchange import Answer, Events, Exchange
-from ...generation import Generation, ModelInfo, Run
+from ...generation import Generation, ModelInfo, Picture, Run
 from ...served import ServedModel
 from ...service import Service
-from .errors import OpenAIError, from_error, invalid, missing, wrong_json
-from .form import DONE, event, new_id, now, stop_reason, to_json, usage_of
-from .logprobs import completion_logprobs, shown_logprobs
+from .errors import from_error, invalid, missing, read_body
+from .form import DONE, Chunks, event, headers, new_id, now, stop_reason, to_json, usage_of
+from .logprobs import Offsets, completion_logprobs, prompt_logprobs
 from .sampling import completion_params, with_defaults
 from .wire import CompletionRequest
 
@@ -24,16 +26,26 @@ _decoder = msgspec.json.Decoder(CompletionRequest)
 _MOST_PROMPTS = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A prompt as it is shown: its text, and its tokens with their ids."""
+
+    text: str = ""
+    tokens: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
+
+
 @dataclass(slots=True)
 class Completion:
-    """One request under way: a run for each prompt. `echoed` are the prompts' texts and tokens if they are shown."""
+    """One request under way: a run and an echo for each prompt."""
 
     request: CompletionRequest
     model: ServedModel
     info: ModelInfo
     limit: int
     runs: list[Run]
-    echoed: list[Encoded]
+    prompt_tokens: int
+    echoes: list[Echo]
     params: list[str]
     id: str = field(default_factory=lambda: new_id("cmpl"))
     created: int = field(default_factory=now)
@@ -45,21 +57,16 @@ class Completion:
 
 async def create(service: Service, exchange: Exchange, body: bytes) -> Answer | Events:
     """Answer a completion. Raises OpenAIError."""
-    try:
-        request = _decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise wrong_json(error) from None
+    request = read_body(_decoder, body)
     prompts = _prompts(request)
     images = [f"images[{number}]" for number in range(len(request.images or []))]
     try:
         completion = await _begin(service, exchange, request, prompts, images)
-    except OpenAIError:
-        raise
     except Exception as error:
         raise from_error(error, images, "prompt") from error
     if request.stream:
-        return Events(_stream(completion), lambda error: event(from_error(error, images, "prompt").body()) + DONE)
-    return Answer(to_json(await _whole(completion)))
+        return Events(_stream(completion), lambda error: _failed(completion, error), headers(exchange))
+    return Answer(to_json(await _whole(completion)), headers=headers(exchange))
 
 
 def _prompts(request: CompletionRequest) -> list[RawPrompt]:
@@ -88,25 +95,38 @@ async def _begin(
     service: Service, exchange: Exchange, request: CompletionRequest, prompts: list[RawPrompt], images: list[str]
 ) -> Completion:
     model = service.router.find(request.model)
+    params, limit = completion_params(request)  # what is wrong is told before a model is started
     pictures = await service.pictures(model, request.images or [])
     info = await service.ready(model)
-    params, limit = completion_params(with_defaults(request, info.defaults))
-    echoed: list[Encoded] = []
-    if request.echo:
+    if info.defaults:
+        params, limit = completion_params(with_defaults(request, info.defaults))
+    echoes = [Echo()] * len(prompts)
+    if request.echo or request.return_token_ids:
         client = await model.client()
-        echoed = [await client.encode(prompt, pictures) for prompt in prompts]
+        echoes = [await _shown(client, prompt, pictures) for prompt in prompts]
     generations = [
         Generation(exchange.request_id, prompt, params, pictures, request.priority or 0) for prompt in prompts
     ]
     runs = [service.begin(model, generation) for generation in generations]
     try:
-        for run in runs:
-            await run.admission()
+        admitted = [await run.admission() for run in runs]
     except BaseException:
         for run in runs:
             run.abort()
         raise
-    return Completion(request, model, info, limit, runs, echoed, images)
+    counted = sum(each.prompt_tokens for each in admitted)
+    return Completion(request, model, info, limit, runs, counted, echoes, images)
+
+
+async def _shown(client: ReplicaClient, prompt: RawPrompt, pictures: Sequence[Picture]) -> Echo:
+    encoded = await client.encode(prompt, pictures)
+    # The first token as a text begins with it: without the space that tokenizers put before a text.
+    first = await client.decode(encoded.token_ids[:1])
+    return Echo(encoded.text, (first, *encoded.tokens[1:]), tuple(encoded.token_ids))
+
+
+def _failed(completion: Completion, error: Exception) -> bytes:
+    return event(from_error(error, completion.params, "prompt").body()) + DONE
 
 
 # ---- a whole answer -------------------------------------------------------------------------------------------------
@@ -146,39 +166,34 @@ def _counted(completion: Completion, usage: Usage) -> Usage:
 
 
 def _choice(completion: Completion, number: int, index: int, run: Run, pieces: list[Piece]) -> dict[str, Any]:
-    request = completion.request
+    request, echo = completion.request, completion.echoes[number]
     kept = pieces if completion.limit else []
-    text = "".join(piece.text for piece in kept)
-    prompt_text, prompt_tokens = _echo(completion, number)
+    text = (echo.text if request.echo else "") + "".join(piece.text for piece in kept)
     choice: dict[str, Any] = {
         "index": number * completion.n + index,
-        "text": prompt_text + text,
+        "text": text,
         "logprobs": None,
         "finish_reason": pieces[-1].finish_reason if completion.limit else "length",
         "stop_reason": stop_reason(pieces[-1].stop_reason, pieces[-1].finish_reason),
     }
+    scored = run.end.prompt_logprobs if run.end is not None else None
     if request.logprobs is not None:
-        entries = [entry for piece in kept for entry in piece.logprobs]
-        scored = list(run.end.prompt_logprobs or []) if run.end is not None and request.echo else []
-        choice["logprobs"] = completion_logprobs(
-            [*scored, *entries], prompt_tokens, 0, bool(request.return_tokens_as_token_ids)
-        )
+        entries = [*(scored or [] if request.echo else []), *(entry for piece in kept for entry in piece.logprobs)]
+        as_ids = bool(request.return_tokens_as_token_ids)
+        choice["logprobs"] = completion_logprobs(entries, echo.tokens, Offsets(text), as_ids)
+    if request.prompt_logprobs is not None:
+        choice["prompt_logprobs"] = prompt_logprobs(scored or [])
+    if request.return_token_ids:
+        choice["prompt_token_ids"] = echo.ids
+        choice["token_ids"] = [token for piece in kept for token in piece.token_ids]
     return choice
-
-
-def _echo(completion: Completion, number: int) -> tuple[str, list[str]]:
-    if not completion.echoed:
-        return "", []
-    return completion.echoed[number].text, completion.echoed[number].tokens
 
 
 # ---- a stream -------------------------------------------------------------------------------------------------------
 
 
-async def _stream(completion: Completion) -> AsyncIterator[bytes]:
+async def _stream(completion: Completion) -> AsyncGenerator[bytes]:
     """One prompt after the other; all of them are computed meanwhile."""
-    options = completion.request.stream_options
-    include = bool(options and options.include_usage)
     same = {
         "id": completion.id,
         "object": "text_completion",
@@ -186,34 +201,58 @@ async def _stream(completion: Completion) -> AsyncIterator[bytes]:
         "model": completion.model.name,
         "system_fingerprint": completion.info.fingerprint,
     }
-    head = b"data: " + to_json(same)[:-1] + b',"choices":'
-    tail = b',"usage":null}\n\n' if include else b"}\n\n"
+    chunks = Chunks(same, completion.request.stream_options, completion.prompt_tokens)
     try:
         for number, run in enumerate(completion.runs):
-            opened: set[int] = set()
+            choices = [_Streamed(completion, number, index) for index in range(completion.n)]
             async for pieces in run:
                 for piece in pieces:
-                    yield head + to_json([_chunk(completion, number, piece, piece.index not in opened)]) + tail
-                    opened.add(piece.index)
+                    tokens = len(piece.token_ids) if completion.limit else 0
+                    yield chunks.chunk(choices[piece.index].push(piece), tokens)
     finally:
         for run in completion.runs:
             run.abort()
-    if include:
-        usages = [_counted(completion, run.end.usage) for run in completion.runs if run.end is not None]
-        yield head + b"[]" + b',"usage":' + to_json(usage_of(usages)) + b"}\n\n"
-    yield DONE
+    yield chunks.end([_counted(completion, run.end.usage) for run in completion.runs if run.end is not None])
 
 
-def _chunk(completion: Completion, number: int, piece: Piece, first: bool) -> dict[str, Any]:
-    """What a step added to one choice; the first one carries the echoed prompt."""
-    echo = _echo(completion, number)[0] if first else ""
-    as_ids = bool(completion.request.return_tokens_as_token_ids)
-    shown = shown_logprobs(piece)
-    asked = completion.request.logprobs is not None and shown
-    finish = piece.finish_reason
-    return {
-        "index": number * completion.n + piece.index,
-        "text": echo + (piece.text if completion.limit else ""),
-        "logprobs": completion_logprobs(shown, [], 0, as_ids) if asked else None,
-        "finish_reason": finish if completion.limit or finish is None else "length",
-    }
+class _Streamed:
+    """One choice on its way into a stream; its first chunk has the echoed prompt."""
+
+    def __init__(self, completion: Completion, number: int, index: int) -> None:
+        self._completion = completion
+        self._echo = completion.echoes[number]
+        self._index = number * completion.n + index
+        self._offsets = Offsets()
+        self._waiting: deque[Logprob] = deque()
+        self._opened = False
+
+    def push(self, piece: Piece) -> dict[str, Any]:
+        """The choice in the chunk that `piece` becomes."""
+        request, limit = self._completion.request, self._completion.limit
+        first, self._opened = not self._opened, True
+        text = (self._echo.text if first and request.echo else "") + (piece.text if limit else "")
+        self._offsets.grow(text)
+        logprobs = None
+        if request.logprobs is not None and limit:
+            as_ids = bool(request.return_tokens_as_token_ids)
+            self._waiting += piece.logprobs
+            logprobs = completion_logprobs(self._said(piece.finish_reason is not None), (), self._offsets, as_ids)
+        finish = piece.finish_reason
+        choice: dict[str, Any] = {
+            "index": self._index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": finish if limit or finish is None else "length",
+        }
+        stopped_by = stop_reason(piece.stop_reason, finish)
+        if stopped_by is not None:
+            choice["stop_reason"] = stopped_by
+        if request.return_token_ids:
+            choice |= {"prompt_token_ids": self._echo.ids} if first else {}
+            choice["token_ids"] = piece.token_ids if limit else []
+        return choice
+
+    def _said(self, last: bool) -> Iterator[Logprob]:
+        """The entries of tokens whose text is there."""
+        while self._waiting and (last or not self._offsets.waits(self._waiting[0].spelled)):
+            yield self._waiting.popleft()

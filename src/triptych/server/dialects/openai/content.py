@@ -29,16 +29,27 @@ class Content:
     params: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Turn:
-    role: str
-    parts: list[str | _Image] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class _Image:
     url: str
     param: str
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A message; its images stand where the model sees them."""
+
+    role: str
+    parts: list[str | _Image] = field(default_factory=list)
+
+    def add(self, parts: list[str | _Image], apart: str) -> None:
+        """What another message of the same role says."""
+        if self.parts and parts and isinstance(self.parts[-1], str):
+            self.parts[-1] += apart
+            if isinstance(parts[0], str):
+                self.parts[-1] += parts[0]
+                parts = parts[1:]
+        self.parts += parts
 
 
 def read_messages(messages: list[Message] | None, *, interleave: bool, continued: bool) -> Content:
@@ -47,79 +58,25 @@ def read_messages(messages: list[Message] | None, *, interleave: bool, continued
     """
     if not messages:
         raise missing("messages")
-    turns = _merge([_read(number, message) for number, message in enumerate(messages)])
+    turns = _merge([_read(f"messages[{number}]", message, interleave) for number, message in enumerate(messages)])
     if continued and turns[-1].role != "assistant":
         raise invalid("continue_final_message", "continue_final_message needs an assistant message at the end.")
     if not continued and turns[-1].role == "assistant":
-        # The engine would go on with it: an empty question opens a new answer.
-        turns.append(_Turn("user", [""]))
+        turns.append(_Turn("user"))  # the engine would go on with it: an empty question opens a new answer
     content = Content()
     for turn in turns:
-        content.messages.append({"role": turn.role, "content": _parts(turn, interleave, content)})
+        content.messages.append({"role": turn.role, "content": _for_engine(turn.parts)})
+        images = [part for part in turn.parts if isinstance(part, _Image)]
+        content.urls += [image.url for image in images]
+        content.params += [image.param for image in images]
     return content
 
 
-def _read(number: int, message: Message) -> _Turn:
-    where = f"messages[{number}]"
-    if message.role not in _ROLES:
-        raise invalid(f"{where}.role", f"Invalid role {message.role!r}: there are {', '.join(_ROLES)}.")
-    role = {"developer": "system", "tool": "user", "function": "user"}.get(message.role, message.role)
-    parts = _read_parts(where, role, message.content)
-    if message.role in ("tool", "function"):
-        parts.insert(0, f"[tool result {message.tool_call_id or message.name or ''}]".replace(" ]", "]"))
-    for call in message.tool_calls or []:
-        parts.append(_called(call, where))
-    return _Turn(role, parts)
-
-
-def _called(call: dict[str, Any], where: str) -> str:
-    """A call that was made, as the text that made it."""
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise invalid(f"{where}.tool_calls", "A tool call needs a function with a name.")
-    try:
-        arguments = json.loads(function.get("arguments") or "{}")
-    except (TypeError, ValueError):
-        arguments = function.get("arguments")
-    return json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
-
-
-def _read_parts(where: str, role: str, content: str | list[Any] | None) -> list[str | _Image]:
-    if content is None or isinstance(content, str):
-        return [content] if content else []
-    parts: list[str | _Image] = []
-    for place, part in enumerate(content):
-        path = f"{where}.content[{place}]"
-        if isinstance(part, str):
-            parts.append(part)
-        elif isinstance(part, dict):
-            read = _read_part(path, part)
-            if isinstance(read, _Image) and role != "user":
-                why = f"Images may stand in user messages only, not in {role}'s."
-                raise OpenAIError(why, path, "unsupported_content")
-            if read is not None:
-                parts.append(read)
-        else:
-            raise invalid(path, "A content part must be an object with a type.")
-    return parts
-
-
-def _read_part(path: str, part: dict[str, Any]) -> str | _Image | None:
-    kind = part.get("type") or ("image_url" if "image_url" in part else "text" if "text" in part else None)
-    if kind in _TEXTS:
-        text = part.get("text", part.get("refusal"))
-        if text is not None and not isinstance(text, str):
-            raise invalid(f"{path}.text", "The text of a content part must be a string.")
-        return text
-    if kind not in _IMAGES:
-        raise OpenAIError(f"Content of type {kind!r} is not supported; there are text and image_url.", f"{path}.type",
-                          "unsupported_content")  # fmt: skip
-    value = part.get("image_url", part.get("image", part.get("url")))
-    if isinstance(value, dict):
-        value, path = value.get("url"), f"{path}.image_url"
-    if not isinstance(value, str) or not value:
-        raise invalid(f"{path}.url", "An image needs a url: https, or a data URI with base64.")
-    return _Image(value, f"{path}.url" if path.endswith("image_url") else f"{path}.image_url")
+def _for_engine(parts: list[str | _Image]) -> str | list[dict[str, str]]:
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(parts) < 2 and texts == parts:
+        return "".join(texts)
+    return [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
 
 
 def _merge(turns: list[_Turn]) -> list[_Turn]:
@@ -128,58 +85,112 @@ def _merge(turns: list[_Turn]) -> list[_Turn]:
     """
     merged: list[_Turn] = []
     for turn in turns:
-        later_system = turn.role == "system" and any(before.role != "system" for before in merged)
-        role = "user" if later_system else turn.role
+        role = "user" if turn.role == "system" and any(before.role != "system" for before in merged) else turn.role
         if merged and merged[-1].role == role:
-            merged[-1].parts += [("\n\n" if role == "system" else "\n"), *turn.parts] if turn.parts else []
-        else:
-            if role == "assistant" and not any(before.role == "user" for before in merged):
-                merged.append(_Turn("user", [""]))
-            merged.append(_Turn(role, list(turn.parts)))
+            merged[-1].add(turn.parts, "\n\n" if role == "system" else "\n")
+            continue
+        if role == "assistant" and not any(before.role == "user" for before in merged):
+            merged.append(_Turn("user"))
+        merged.append(_Turn(role, list(turn.parts)))
     if not any(turn.role == "user" for turn in merged):
-        merged.append(_Turn("user", [""]))
+        merged.append(_Turn("user"))
     return merged
 
 
-def _parts(turn: _Turn, interleave: bool, content: Content) -> str | list[dict[str, str]]:
-    """The message's parts in the engine's form; its images go into `content` in the order of their places."""
-    images = [part for part in turn.parts if isinstance(part, _Image)]
+# ---- one message ----------------------------------------------------------------------------------------------------
+
+
+def _read(where: str, message: Message, interleave: bool) -> _Turn:
+    if message.role not in _ROLES:
+        raise invalid(f"{where}.role", f"Invalid role {message.role!r:.80}: there are {', '.join(_ROLES)}.")
+    role = {"developer": "system", "tool": "user", "function": "user"}.get(message.role, message.role)
+    parts = _read_parts(where, role, message.content)
+    if message.role in ("tool", "function"):
+        label = f"[tool result {message.tool_call_id or message.name or ''}".rstrip() + "]"
+        text = next((number for number, part in enumerate(parts) if isinstance(part, str)), None)
+        if text is None:
+            parts.append(label)
+        else:
+            parts[text] = f"{label} {parts[text]}"
+    if message.tool_calls:
+        parts.append(_called(message.tool_calls, f"{where}.tool_calls"))
+    if role != "user":  # there are no images in it, and templates read one text
+        parts = ["\n".join(part for part in parts if isinstance(part, str))] if parts else []
+    return _Turn(role, parts if interleave else _images_first(parts))
+
+
+def _called(calls: list[dict[str, Any]], where: str) -> str:
+    """Calls that were made, as the text that made them."""
+    made = []
+    for call in calls:
+        function = call.get("function")
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise invalid(where, "A tool call needs a function with a name.")
+        try:
+            arguments = json.loads(function.get("arguments") or "{}")
+        except (TypeError, ValueError, RecursionError):
+            arguments = function.get("arguments")
+        made.append({"name": function["name"], "arguments": arguments})
+    return json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False)
+
+
+def _images_first(parts: list[str | _Image]) -> list[str | _Image]:
+    """Images before the texts; but markers in the texts are the places of the first ones."""
+    images = [part for part in parts if isinstance(part, _Image)]
+    texts = [part for part in parts if isinstance(part, str)]
     if not images:
-        return _joined([part for part in turn.parts if isinstance(part, str)])
-    placed: list[dict[str, str]] = []
-    order: list[_Image] = []
-
-    def show(image: _Image) -> None:
-        placed.append({"type": "image"})
-        order.append(image)
-
-    if interleave:
-        for part in turn.parts:
-            if isinstance(part, _Image):
-                show(part)
-            else:
-                placed.append({"type": "text", "text": part})
-    else:
-        text = _joined([part for part in turn.parts if isinstance(part, str)])
-        # Markers in the text are the places of the first images; the others go before it.
-        marked = min(text.count(_MARK), len(images))
-        for image in images[marked:]:
-            show(image)
-        *before, rest = text.split(_MARK, marked)
-        for piece, image in zip(before, images[:marked], strict=True):
+        return parts
+    marked = min(len(images), sum(text.count(_MARK) for text in texts))
+    waiting, placed = images[:marked], list[str | _Image](images[marked:])
+    for text in texts:
+        for number, piece in enumerate(text.split(_MARK, len(waiting))):
+            if number:
+                placed.append(waiting.pop(0))
+                piece = piece.removeprefix("\n")  # templates begin a new line behind an image
             if piece.strip():
-                placed.append({"type": "text", "text": piece})
-            show(image)
-        placed.append({"type": "text", "text": rest.lstrip("\n") if marked else rest})
-    content.urls += [image.url for image in order]
-    content.params += [image.param for image in order]
+                placed.append(piece)
     return placed
 
 
-def _joined(texts: list[str]) -> str:
-    """Several texts of one message on lines of their own; separators that were put between messages count as such."""
-    joined = ""
-    for text in texts:
-        apart = "" if not joined or joined.endswith("\n") or text.startswith("\n") else "\n"
-        joined += apart + text
-    return joined
+# ---- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _read_parts(where: str, role: str, content: str | list[Any] | None) -> list[str | _Image]:
+    if content is None or isinstance(content, str):
+        return [content] if content else []
+    parts: list[str | _Image] = []
+    for place, part in enumerate(content):
+        path = f"{where}.content[{place}]"
+        read = part if isinstance(part, str) else _read_part(path, part)
+        if isinstance(read, _Image) and role != "user":
+            raise OpenAIError(f"Images may stand in user messages only, not in {role}'s.", path, "unsupported_content")
+        if read:
+            parts.append(read)
+    return parts
+
+
+def _read_part(path: str, part: Any) -> str | _Image | None:
+    if not isinstance(part, dict):
+        raise invalid(path, "A content part must be an object with a type.")
+    kind = part.get("type") or ("image_url" if "image_url" in part else "text" if "text" in part else None)
+    if kind in _TEXTS:
+        text = part.get("text", part.get("refusal"))
+        if text is not None and not isinstance(text, str):
+            raise invalid(f"{path}.text", "The text of a content part must be a string.")
+        return text
+    if kind in _IMAGES:
+        return _read_image(path, part)
+    raise OpenAIError(
+        f"Content of type {kind!r:.80} is not supported; there are text and image_url.", f"{path}.type",
+        "unsupported_content",
+    )  # fmt: skip
+
+
+def _read_image(path: str, part: dict[str, Any]) -> _Image:
+    name = next((name for name in ("image_url", "image", "url") if part.get(name) is not None), "image_url")
+    url, path = part.get(name), f"{path}.{name}"
+    if isinstance(url, dict):
+        url, path = url.get("url"), f"{path}.url"
+    if not isinstance(url, str) or not url:
+        raise invalid(path, "An image needs a url: https, or a data URI with base64.")
+    return _Image(url, path)

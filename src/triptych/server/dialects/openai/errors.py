@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ....engine import errors
+from ....replica.client import ReplicaLostError
 from ...generation import ModelUnavailableError, UnknownModelError
 from ...service import NoVisionError, PictureError, TooManyImagesError
+
+T = TypeVar("T")
 
 _IMAGE_LABEL = re.compile(r"^images\[(\d+)\]: ")
 
@@ -51,8 +54,20 @@ def invalid(param: str | None, why: str) -> OpenAIError:
     return OpenAIError(why, param)
 
 
-def wrong_json(error: msgspec.DecodeError) -> OpenAIError:
-    """A body that is no JSON or has a wrong type somewhere: names the place."""
+def read_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body as what `decoder` makes of it. Raises OpenAIError for one that is no JSON or has a wrong type."""
+    try:
+        return decoder.decode(body)
+    except RecursionError:
+        raise OpenAIError("The body is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise OpenAIError("The body is not valid JSON: it is not UTF-8.") from None
+    except msgspec.DecodeError as error:
+        raise _wrong(error) from None
+
+
+def _wrong(error: msgspec.DecodeError) -> OpenAIError:
+    """Names the place."""
     text = str(error)
     if isinstance(error, msgspec.ValidationError):
         what, _, where = text.partition(" - at `")
@@ -79,6 +94,8 @@ def from_error(error: Exception, image_params: list[str], messages: str = "messa
         return OpenAIError(text, "model", "model_not_found", 404)
     if isinstance(error, ModelUnavailableError):
         return _unavailable(text, "model_loading", error.retry_after)
+    if isinstance(error, ReplicaLostError):
+        return _unavailable(text, "model_loading", 5)
     if isinstance(error, errors.QueueFullError):
         return _unavailable(text, "overloaded", 2)
     if isinstance(error, errors.EngineStoppedError):

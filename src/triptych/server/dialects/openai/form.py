@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from ....engine.request import Usage
+from ...exchange import Exchange
+from .wire import StreamOptions
 
 _encoder = msgspec.json.Encoder()
 DONE = b"data: [DONE]\n\n"
-FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 
 
 def to_json(value: Any) -> bytes:
@@ -22,6 +23,12 @@ def to_json(value: Any) -> bytes:
 def event(value: Any) -> bytes:
     """One server-sent event."""
     return b"data: " + _encoder.encode(value) + b"\n\n"
+
+
+def headers(exchange: Exchange) -> dict[str, str]:
+    """What OpenAI's answers carry: the version of its API, and the milliseconds until here."""
+    passed = round((time.perf_counter() - exchange.started) * 1000)
+    return {"openai-version": "2020-10-01", "openai-processing-ms": str(passed)}
 
 
 def new_id(prefix: str) -> str:
@@ -59,3 +66,29 @@ def usage_of(usages: list[Usage]) -> dict[str, Any]:
 def stop_reason(value: str | int | None, finish_reason: str | None) -> str | int | None:
     """vLLM's field: the stop string or stop token id that ended the text."""
     return value if finish_reason == "stop" else None
+
+
+class Chunks:
+    """The events of one stream. `same` is what all of them have; it is encoded once."""
+
+    def __init__(self, same: dict[str, Any], options: StreamOptions | None, prompt_tokens: int) -> None:
+        self._head = b"data: " + to_json(same)[:-1] + b',"choices":['
+        self._usage = bool(options and options.include_usage)
+        self._running = self._usage and bool(options and options.continuous_usage_stats)
+        self._prompt_tokens = prompt_tokens
+        self._completion_tokens = 0
+
+    def chunk(self, choice: dict[str, Any], tokens: int = 0, more: dict[str, Any] | None = None) -> bytes:
+        """One choice's step of `tokens`; `more` is what goes beside `choices`."""
+        self._completion_tokens += tokens
+        usage = b',"usage":null' if self._usage else b""
+        if self._running:
+            prompt, completion = self._prompt_tokens, self._completion_tokens
+            total = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+            usage = b',"usage":' + to_json(total)
+        extra = b"," + to_json(more)[1:-1] if more else b""
+        return self._head + to_json(choice) + b"]" + extra + usage + b"}\n\n"
+
+    def end(self, usages: list[Usage]) -> bytes:
+        """The usage, if it was asked for, and the last word."""
+        return self._head + b'],"usage":' + to_json(usage_of(usages)) + b"}\n\n" + DONE if self._usage else DONE

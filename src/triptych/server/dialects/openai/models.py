@@ -12,9 +12,10 @@ from ...exchange import Answer, Exchange
 from ...served import ServedModel
 from ...service import Service
 from .content import read_messages
-from .errors import OpenAIError, from_error, missing, wrong_json
+from .errors import from_error, invalid, missing, read_body, unsupported
 from .form import to_json
-from .wire import Message
+from .tools import Tools
+from .wire import Bag, ChatRequest, Int, Message
 
 _STARTED = int(time.time())
 _PARAMETERS = [
@@ -29,12 +30,14 @@ class TokenizeRequest(msgspec.Struct, kw_only=True):
     prompt: str | None = None
     messages: list[Message] | None = None
     add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    tools: list[Bag] | None = None
     return_token_strs: bool | None = None
 
 
 class DetokenizeRequest(msgspec.Struct, kw_only=True):
-    tokens: list[int]
+    tokens: list[Int]
     model: str | None = None
 
 
@@ -94,13 +97,16 @@ def describe(model: ServedModel) -> dict[str, Any]:
 
 async def tokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
     """Token ids of a text or of a conversation, pictures expanded."""
-    request = _read(_tokenize, body)
+    request = read_body(_tokenize, body)
     params: list[str] = []
     try:
-        model = service.router.find(request.model or _only(service))
+        model = service.router.find(request.model)
+        if request.add_generation_prompt is False and not request.continue_final_message:
+            raise unsupported("add_generation_prompt", "false is built with continue_final_message only.")
         if request.messages is not None:
             content = read_messages(request.messages, interleave=False, continued=bool(request.continue_final_message))
             params = content.params
+            Tools.of(ChatRequest(tools=request.tools)).show(content)
             pictures = await service.pictures(model, content.urls)
             prompt: ChatPrompt | RawPrompt = ChatPrompt(content.messages)
         elif request.prompt is not None:
@@ -109,8 +115,6 @@ async def tokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
             raise missing("prompt")
         info = await service.ready(model)
         encoded = await (await model.client()).encode(prompt, pictures)
-    except OpenAIError:
-        raise
     except Exception as error:
         raise from_error(error, params) from error
     answer = {
@@ -124,9 +128,12 @@ async def tokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
 
 async def detokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
     """The text of token ids."""
-    request = _read(_detokenize, body)
+    request = read_body(_detokenize, body)
     try:
-        model = service.router.find(request.model or _only(service))
+        model = service.router.find(request.model)
+        vocab = (await service.ready(model)).vocab
+        if not all(0 <= token < vocab for token in request.tokens):
+            raise invalid("tokens", f"tokens must be whole numbers from 0 to {vocab - 1}.")
         text = await (await model.client()).decode(request.tokens)
     except Exception as error:
         raise from_error(error, [], "tokens") from error
@@ -136,20 +143,8 @@ async def detokenize(service: Service, exchange: Exchange, body: bytes) -> Answe
 async def tokenizer_info(service: Service, exchange: Exchange, body: bytes) -> Answer:
     """The special tokens and the chat template, as lm-eval asks for them."""
     try:
-        info = await service.ready(service.router.find(exchange.query.get("model") or _only(service)))
+        info = await service.ready(service.router.find(exchange.query.get("model")))
     except Exception as error:
         raise from_error(error, []) from error
     return Answer(to_json({"tokenizer_class": "PreTrainedTokenizerFast", **info.tokenizer}))
 
-
-def _only(service: Service) -> str | None:
-    """Without a name: the model that runs, if it is the only one."""
-    running = [model.name for model in service.router.models if model.state == "ready"]
-    return running[0] if len(running) == 1 else None
-
-
-def _read(decoder: Any, body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise wrong_json(error) from None

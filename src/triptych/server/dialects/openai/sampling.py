@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,14 +9,19 @@ import msgspec
 
 from ....engine.errors import ParameterError
 from ....engine.request import Constraint, SamplingParams
-from .errors import OpenAIError, invalid, unsupported
+from .constraints import constraint_of
+from .errors import invalid, unsupported
 from .wire import ChatRequest, CompletionRequest, Sampled
 
 T = TypeVar("T", bound=Sampled)
 
 _GREEDY_BELOW = 1e-5
 _MOST_STOPS = 64
+_MOST_LOGPROBS = 20
 _REFUSED = {
+    "logprob_token_ids": "is not built; use logprobs.",
+    "truncate_prompt_tokens": "is not built; shorten the prompt.",
+    "cache_salt": "is not built; cached prompts are shared by all callers of a model.",
     "allowed_token_ids": "is not built; use logit_bias.",
     "bad_words": "is not built; use logit_bias.",
     "include_stop_str_in_output": "is not built; the stop text is in stop_reason.",
@@ -41,12 +45,14 @@ def chat_params(request: ChatRequest, constraint: Constraint | None) -> Sampling
     """Parameters of a chat completion; `constraint` is what tools demand, if they do."""
     if request.top_logprobs is not None and not request.logprobs:
         raise invalid("top_logprobs", "top_logprobs needs logprobs: true.")
-    limit = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
-    name = "max_completion_tokens" if request.max_completion_tokens is not None else "max_tokens"
+    if request.add_special_tokens:
+        raise unsupported("add_special_tokens", "is not built for chats; the chat template has the special tokens.")
+    name = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
+    limit = getattr(request, name)
     if limit is not None and limit < 1:
         raise invalid(name, f"{name} must be at least 1, not {limit}.")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
-    return _params(request, limit, logprobs, constraint or constraint_of(request))
+    return _params(request, limit, logprobs, constraint_of(request, constraint))
 
 
 def completion_params(request: CompletionRequest) -> tuple[SamplingParams, int]:
@@ -60,7 +66,9 @@ def completion_params(request: CompletionRequest) -> tuple[SamplingParams, int]:
         raise unsupported("suffix", "needs a model that was trained to fill in.")
     params = _params(request, max(1, limit), request.logprobs, constraint_of(request))
     if request.echo and request.logprobs is not None:
-        params = replace(params, prompt_logprobs=request.logprobs)
+        if request.stream:
+            raise unsupported("logprobs", "cannot be had for an echoed prompt in a stream.")
+        params = replace(params, prompt_logprobs=max(request.logprobs, params.prompt_logprobs or 0))
     return params, limit
 
 
@@ -69,10 +77,12 @@ def _params(
 ) -> SamplingParams:
     refuse(request)
     temperature = 1.0 if request.temperature is None else request.temperature
-    if temperature > 2:
+    if not 0 <= temperature <= 2:
         raise invalid("temperature", f"temperature must be from 0 to 2, not {temperature:g}.")
+    if request.prompt_logprobs is not None and request.stream:
+        raise unsupported("prompt_logprobs", "cannot be had in a stream.")
     values: dict[str, Any] = {
-        "top_k": None if request.top_k is None else max(0, request.top_k),
+        "top_k": 0 if request.top_k == -1 else request.top_k,
         "min_p": request.min_p,
         "repetition_penalty": request.repetition_penalty,
         "presence_penalty": request.presence_penalty,
@@ -82,7 +92,7 @@ def _params(
         "stop_token_ids": None if request.stop_token_ids is None else tuple(request.stop_token_ids),
         "min_tokens": request.min_tokens,
         "ignore_eos": request.ignore_eos,
-        "prompt_logprobs": request.prompt_logprobs,
+        "prompt_logprobs": _MOST_LOGPROBS if request.prompt_logprobs == -1 else request.prompt_logprobs,
         "top_p": request.top_p,
     }
     if request.top_p == 0:  # the likeliest token alone
@@ -99,13 +109,17 @@ def _params(
             **given,
         )
     except ParameterError as error:
-        in_chat = error.name == "logprobs" and isinstance(request, ChatRequest)
-        raise OpenAIError(f"{error}.", "top_logprobs" if in_chat else error.name or None) from None
+        text, name = f"{error}.", error.name or None
+        if name == "logprobs" and isinstance(request, ChatRequest):
+            text, name = f"top_{text}", "top_logprobs"
+        raise invalid(name, text) from None
 
 
 def with_defaults(request: T, defaults: dict[str, float]) -> T:
     """The request with what its model recommends where the caller says nothing."""
     given = {name: value for name, value in defaults.items() if getattr(request, name, 0) is None}
+    if "top_k" in given:
+        given["top_k"] = int(given["top_k"])
     return msgspec.structs.replace(request, **given) if given else request
 
 
@@ -114,80 +128,29 @@ def refuse(request: Sampled) -> None:
     for name, why in _REFUSED.items():
         if getattr(request, name) not in (None, False, [], {}, ""):
             raise unsupported(name, why)
+    if request.skip_special_tokens is False:
+        raise unsupported("skip_special_tokens", "false is not built; return_token_ids has the special tokens.")
+    policy = request.moderation.get("policy") if isinstance(request.moderation, dict) else None
+    if isinstance(policy, dict) and "block" in (policy.get("mode"), *(_mode(side) for side in policy.values())):
+        raise unsupported("moderation", "cannot be honoured: nothing is blocked here.")
+
+
+def _mode(side: Any) -> Any:
+    return side.get("mode") if isinstance(side, dict) else None
 
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if "" in stops and stop != "":
+    if isinstance(stop, str):
+        return (stop,) if stop else ()
+    if "" in (stop or []):
         raise invalid("stop", "stop must not hold an empty string.")
-    if len(stops) > _MOST_STOPS:
-        raise invalid("stop", f"stop holds {len(stops)} strings, the most is {_MOST_STOPS}.")
-    return tuple(text for text in stops if text)
+    if stop is not None and len(stop) > _MOST_STOPS:
+        raise invalid("stop", f"stop holds {len(stop)} strings, the most is {_MOST_STOPS}.")
+    return tuple(stop or ())
 
 
 def _bias(bias: dict[str, float] | None) -> dict[int, float]:
-    try:
-        return {int(token): value for token, value in (bias or {}).items()}
-    except ValueError:
-        raise invalid("logit_bias", "The keys of logit_bias must be token ids, whole numbers as text.") from None
-
-
-def constraint_of(request: Sampled) -> Constraint | None:
-    """The one form that is demanded of the text, in whichever spelling. Raises when there are two."""
-    found = dict(_spelled(request))
-    wanted = _response_format(request.response_format)
-    if wanted is not None and found:
-        other = next(iter(found))
-        raise invalid("response_format", f"response_format and {other} both constrain the output; give one.")
-    if len(found) > 1:
-        raise invalid(list(found)[1], f"{' and '.join(found)} both constrain the output; give one.")
-    return wanted or next(iter(found.values()), None)
-
-
-def _spelled(request: Sampled) -> list[tuple[str, Constraint]]:
-    found: list[tuple[str, Constraint]] = []
-    for name, kind in (
-        ("guided_json", "json_schema"), ("json_schema", "json_schema"), ("guided_regex", "regex"), ("regex", "regex"),
-        ("guided_choice", "choice"),
-    ):  # fmt: skip
-        value = getattr(request, name)
-        if value is not None:
-            found.append((name, Constraint(kind, _schema(value, name) if kind == "json_schema" else value)))  # type: ignore[arg-type]
-    known = {"json": "json_schema", "regex": "regex", "choice": "choice", "json_object": "json_object"}
-    for name, value in (request.structured_outputs or {}).items():
-        if value is None or value is False or name in ("whitespace_pattern", "disable_any_whitespace"):
-            continue
-        path = f"structured_outputs.{name}"
-        if name not in known:
-            raise unsupported(path, f"is not built; there are {', '.join(known)}.")
-        found.append((path, Constraint(known[name], _schema(value, path) if name == "json" else value)))  # type: ignore[arg-type]
-    return found
-
-
-def _response_format(wanted: dict[str, Any] | None) -> Constraint | None:
-    kind = (wanted or {}).get("type", "text")
-    if wanted is None or kind == "text":
-        return None
-    if kind == "json_object":
-        schema = wanted.get("schema")
-        return Constraint("json_object") if schema is None else Constraint("json_schema", schema)
-    if kind == "json_schema":
-        inner = wanted.get("json_schema")
-        if not isinstance(inner, dict):
-            why = "response_format of type json_schema needs a json_schema object."
-            raise invalid("response_format.json_schema", why)
-        schema = inner.get("schema")
-        return Constraint("json_object") if schema is None else Constraint("json_schema", schema)
-    raise OpenAIError(
-        f"response_format.type {kind!r} is not supported; there are text, json_object and json_schema.",
-        "response_format.type", "unsupported_value",
-    )  # fmt: skip
-
-
-def _schema(value: Any, param: str) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise invalid(param, f"Invalid schema for response_format: {param} is not JSON ({error}).") from None
+    for token in bias or {}:
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            raise invalid("logit_bias", f"The keys of logit_bias must be token ids, not {token!r:.40}.")
+    return {int(token): value for token, value in (bias or {}).items()}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....engine.request import Constraint
+from .constraints import schema
 from .content import Content
 from .errors import invalid, unsupported
 from .wire import ChatRequest
@@ -50,32 +51,30 @@ class Tools:
         several = request.parallel_tool_calls is not False
         if isinstance(choice, str):
             if choice not in ("none", "auto", "required"):
-                raise invalid("tool_choice", f"tool_choice must be none, auto, required or a function, not {choice!r}.")
+                why = f"tool_choice must be none, auto, required or a function, not {choice!r:.80}."
+                raise invalid("tool_choice", why)
             return cls() if choice == "none" else cls(tools, choice == "required", several)
         return cls._chosen(tools, choice, several)
 
     @classmethod
     def _chosen(cls, tools: tuple[Tool, ...], choice: dict[str, Any], several: bool) -> Tools:
         if choice.get("type") == "allowed_tools":
-            allowed = choice.get("allowed_tools", choice)
-            names = [(tool.get("function") or tool).get("name") for tool in allowed.get("tools", [])]
+            inner = choice.get("allowed_tools")
+            allowed = inner if isinstance(inner, dict) else choice
+            listed = allowed.get("tools")
+            names = [_name(tool) for tool in listed] if isinstance(listed, list) else []
             return cls(_named(tools, names), allowed.get("mode") == "required", several)
-        name = (choice.get("function") or {}).get("name")
-        return cls(_named(tools, [name]), True, False)
+        return cls(_named(tools, [_name(choice)]), True, False)
 
     @property
     def constraint(self) -> Constraint | None:
         """What a forced call must look like."""
         if not self.forced:
             return None
+        place = "#/items" if self.several else "#"
+        alone = len(self.tools) == 1
         calls = [
-            {
-                "type": "object",
-                "properties": {"name": {"const": tool.name}, "arguments": tool.parameters},
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-            for tool in self.tools
+            _call_schema(tool, place if alone else f"{place}/anyOf/{number}") for number, tool in enumerate(self.tools)
         ]
         one: dict[str, Any] = calls[0] if len(calls) == 1 else {"anyOf": calls}
         if self.several:
@@ -88,8 +87,8 @@ class Tools:
             return
         lines = ["You can call these functions:"]
         for tool in self.tools:
-            schema = json.dumps(tool.parameters, ensure_ascii=False)
-            lines.append(f"- {tool.name}: {tool.description} Arguments: {schema}".replace(":  ", ": "))
+            about = f"{tool.description} " if tool.description else ""
+            lines.append(f"- {tool.name}: {about}Arguments: {json.dumps(tool.parameters, ensure_ascii=False)}")
         must = "Call one" if self.forced else "To call one"
         lines.append(must + ' with {"name": ..., "arguments": ...} and nothing else.')
         text = "\n".join(lines)
@@ -104,10 +103,10 @@ class Tools:
             return None
         try:
             said = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         said = said if isinstance(said, list) else [said]
-        names = {tool.name for tool in self.tools}
+        names = [tool.name for tool in self.tools]
         if not said or not all(isinstance(call, dict) and call.get("name") in names for call in said):
             return None
         return [
@@ -135,22 +134,22 @@ class Holder:
         self._holding = bool(tools.tools)
         self.called = False
 
-    def push(self, text: str, last: bool) -> list[dict[str, Any]]:
-        """The deltas that can go out."""
+    def push(self, text: str, finish: str | None) -> dict[str, Any] | None:
+        """The delta that can go out; `finish` is why this text is the last one. A text that was cut is no call."""
         if not self._holding:
-            return [{"content": text}] if text else []
+            return {"content": text} if text else None
         self._held += text
         begun = self._held.lstrip()[:1]
         if begun and begun not in "{[" and not self._tools.forced:
             self._holding = False
-        elif not last:
-            return []
+        elif finish is None:
+            return None
         held, self._held = self._held, ""
-        calls = self._tools.calls(held) if last else None
+        calls = self._tools.calls(held) if finish == "stop" else None
         if calls is not None:
             self.called = True
-            return [{"tool_calls": [{"index": number, **call} for number, call in enumerate(calls)]}]
-        return [{"content": held}] if held else []
+            return {"tool_calls": [{"index": number, **call} for number, call in enumerate(calls)]}
+        return {"content": held} if held else None
 
 
 def _read(number: int, tool: dict[str, Any]) -> Tool:
@@ -160,15 +159,51 @@ def _read(number: int, tool: dict[str, Any]) -> Tool:
     function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise invalid(f"{where}.function", "A tool needs a function with a name.")
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    parameters = function.get("parameters")
+    if parameters is None or parameters == {}:
+        parameters = {"type": "object", "properties": {}, "additionalProperties": False}
     if not isinstance(parameters, dict):
         raise invalid(f"{where}.function.parameters", "The parameters of a function must be a JSON schema.")
+    schema(parameters, f"{where}.function.parameters")
     return Tool(function["name"], str(function.get("description") or ""), parameters)
 
 
+def _name(tool: Any) -> Any:
+    """The name in `{"function": {"name": ...}}` or `{"name": ...}`, whatever it is."""
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    return function.get("name") if isinstance(function, dict) else None
+
+
 def _named(tools: tuple[Tool, ...], names: Sequence[Any]) -> tuple[Tool, ...]:
-    found = tuple(tool for tool in tools if tool.name in names)
-    unknown = [name for name in names if name not in {tool.name for tool in tools}]
-    if unknown or not found:
-        raise invalid("tool_choice", f"tool_choice names {unknown[0] if unknown else None!r}, which is not in tools.")
-    return found
+    known = [tool.name for tool in tools]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        what = f"{unknown[0]!r:.80}" if unknown else "no tool"
+        raise invalid("tool_choice", f"tool_choice names {what}, which is not in tools.")
+    return tuple(tool for tool in tools if tool.name in names)
+
+
+def _call_schema(tool: Tool, place: str) -> dict[str, Any]:
+    """What a call of `tool` looks like; `place` is where this schema stands in the whole one."""
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": tool.name},
+            "arguments": _moved(tool.parameters, f"{place}/properties/arguments"),
+        },
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema whose references to itself hold when it stands at `place` of another one."""
+    if isinstance(schema, list):
+        return [_moved(part, place) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: _moved(value, place) for key, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = place + reference[1:]
+    return moved

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 Bag = dict[str, Any]
+# What the engine and the frames to it can hold.
+Int = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
 class StreamOptions(msgspec.Struct):
@@ -18,25 +20,25 @@ class Sampled(msgspec.Struct, kw_only=True):
     """What chat and completions share, OpenAI's and vLLM's."""
 
     model: str | None = None
-    max_tokens: int | None = None
+    max_tokens: Int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: Int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    seed: int | None = None
-    n: int | None = None
+    seed: Int | None = None
+    n: Int | None = None
     stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    min_tokens: int | None = None
+    stop_token_ids: list[Int] | None = None
+    min_tokens: Int | None = None
     ignore_eos: bool | None = None
     logit_bias: dict[str, float] | None = None
-    prompt_logprobs: int | None = None
+    prompt_logprobs: Int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    priority: int | None = None
+    priority: Int | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     # Constraints in all spellings.
@@ -51,7 +53,12 @@ class Sampled(msgspec.Struct, kw_only=True):
     grammar: str | None = None
     ebnf: str | None = None
     # Promises that cannot be kept here: refused, never ignored.
-    allowed_token_ids: list[int] | None = None
+    skip_special_tokens: bool | None = None
+    logprob_token_ids: list[Int] | None = None
+    truncate_prompt_tokens: Int | None = None
+    cache_salt: str | None = None
+    moderation: Any = None
+    allowed_token_ids: list[Int] | None = None
     bad_words: list[str] | None = None
     include_stop_str_in_output: bool | None = None
     no_stop_trim: bool | None = None
@@ -76,9 +83,9 @@ class Message(msgspec.Struct, kw_only=True):
 
 class ChatRequest(Sampled, kw_only=True):
     messages: list[Message] | None = None
-    max_completion_tokens: int | None = None
+    max_completion_tokens: Int | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Int | None = None
     tools: list[Bag] | None = None
     tool_choice: str | Bag | None = None
     parallel_tool_calls: bool | None = None
@@ -89,15 +96,16 @@ class ChatRequest(Sampled, kw_only=True):
     web_search_options: Bag | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
+    add_special_tokens: bool | None = None
     interleave: bool | None = None
     echo: bool | None = None
 
 
 class CompletionRequest(Sampled, kw_only=True):
-    prompt: str | list[str | int | list[int]] | None = None
+    prompt: str | list[str | Int | list[Int]] | None = None
     echo: bool | None = None
-    logprobs: int | None = None
-    best_of: int | None = None
+    logprobs: Int | None = None
+    best_of: Int | None = None
     suffix: str | None = None
     add_special_tokens: bool | None = None
     images: list[str] | None = None
