@@ -42,6 +42,7 @@ from null_replica import NullReplica
 from servers import no_fetch
 from triptych.replica.client import ReplicaClient
 from triptych.server.app import App, Options
+from triptych.server.metrics import Metrics
 from triptych.server.router import Router
 from triptych.server.served import ModelSpec, ServedModel
 from triptych.server.service import Service
@@ -62,7 +63,7 @@ async def fetch(url):
     return base64.b64decode(url.partition(",")[2])
 
 model = ServedModel(ModelSpec("null", "null"), lambda spec, phase: Connected())
-app = App(Service(Router([model]), fetch), Options())
+app = App(Service(Router([model]), fetch, Metrics(['null'])), Options())
 uvicorn.run(app, port={port}, log_config=None, access_log=False, ws="none")
 """
 

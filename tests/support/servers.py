@@ -16,6 +16,7 @@ import uvicorn
 
 from triptych.replica.process import ReplicaProcess
 from triptych.server.app import App, Options
+from triptych.server.metrics import Metrics
 from triptych.server.pictures import Fetch
 from triptych.server.router import Router
 from triptych.server.served import ModelSpec, ServedModel, Waits
@@ -54,7 +55,7 @@ def serving(
     """The application on a free port of the loopback address."""
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
-    app = App(Service(routes, fetch), options or Options(drain=5))
+    app = App(Service(routes, fetch, Metrics([model.name for model in models])), options or Options(drain=5))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
 
     def run() -> None:

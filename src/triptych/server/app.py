@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +20,7 @@ from . import admin
 from .dialects.openai import routes as openai
 from .dialects.openai.form import to_json
 from .endpoint import Doors
-from .exchange import Receive, Scope, Send
+from .exchange import Message, Receive, Scope, Send, request_id
 from .metrics import CONTENT_TYPE, Metrics
 from .served import ServedModel
 from .service import Service
@@ -44,11 +45,9 @@ class App:
         self,
         service: Service,
         options: Options,
-        metrics: Metrics | None = None,
         on_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        state = State()
-        metrics = metrics or Metrics([model.name for model in service.router.models])
+        state, metrics = State(), service.metrics
         doors = Doors(service, Watch(metrics, state), options.keys, options.most_body)
         self._starlette = Starlette(
             routes=[
@@ -63,9 +62,22 @@ class App:
         self._starlette.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/" and scope["path"].endswith("/"):
+        if scope["type"] != "http":
+            await self._starlette(scope, receive, send)
+            return
+        if scope["path"] != "/" and scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/") or "/"
-        await self._starlette(scope, receive, send)
+        await self._starlette(scope, receive, partial(_with_request_id, scope, send))
+
+
+async def _with_request_id(scope: Scope, send: Send, message: Message) -> None:
+    """Every answer has an id, also those that no endpoint gave."""
+    if message["type"] == "http.response.start":
+        headers = message["headers"]
+        if not any(name == b"x-request-id" for name, _ in headers):
+            given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            message = {**message, "headers": [*headers, (b"x-request-id", request_id(given).encode())]}
+    await send(message)
 
 
 def _lifespan(

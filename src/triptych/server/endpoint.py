@@ -25,7 +25,7 @@ class WrongKeyError(Exception):
 
 
 class WrongContentTypeError(Exception):
-    """The body is no JSON by its own word; the message is the content type that was given."""
+    """The body is no plain JSON by its own word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,10 @@ class Endpoint:
             raise WrongKeyError
         kind = exchange.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if exchange.scope["method"] == "POST" and kind != "application/json":
-            raise WrongContentTypeError(kind)
+            raise WrongContentTypeError(f"the content type must be application/json, not {kind}")
+        encoding = exchange.headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise WrongContentTypeError(f"a body with content-encoding {encoding} is not accepted; send it plain")
 
     async def _serve(self, exchange: Exchange, body: bytes) -> None:
         answer = await self._handler(self._doors.service, exchange, body)

@@ -76,8 +76,10 @@ class Exchange:
         self.started = time.perf_counter()
         self.scope = scope
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        self.request_id = _request_id(self.headers)
+        self.request_id = request_id(self.headers)
         self.status = 0
+        # What the log's line says beside the exchange itself: model, usage, finish_reason.
+        self.told: dict[str, Any] = {}
         self._receive = receive
         self._send = send
         self._keep_alive = keep_alive
@@ -192,7 +194,7 @@ def _if_a_bug(error: Exception) -> Exception | None:
     return None if isinstance(error, TriptychError) else error
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
+def request_id(headers: Mapping[str, str]) -> str:
     """The caller's own id if it is short and printable, else a new one."""
     for name in ("x-request-id", "x-client-request-id"):
         given = headers.get(name, "")

@@ -18,7 +18,7 @@ __all__ = ["Admitted", "ChatPrompt", "End", "Generation", "ModelInfo", "Picture"
 class Generation:
     """One prompt to be continued `params.n` times. `pictures` are in the order of their places in the prompt.
 
-    Lower `priority` goes first. `request_id` is the caller's, for the log.
+    Lower `priority` goes first. `request_id` is the caller's, `dialect` what it was asked in: for log and metrics.
     """
 
     request_id: str
@@ -26,6 +26,7 @@ class Generation:
     params: SamplingParams
     pictures: tuple[Picture, ...] = ()
     priority: int = 0
+    dialect: str = "none"
 
 
 class Run(Protocol):
@@ -34,7 +35,9 @@ class Run(Protocol):
     Iteration raises the generation's error. Whoever leaves it early calls `abort()`.
     """
 
-    end: End | None
+    @property
+    def end(self) -> End | None:
+        """None until it is over."""
 
     async def admission(self) -> Admitted:
         """Wait until the prompt is built and queued. Raises what refuses it."""

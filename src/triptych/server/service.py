@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..engine.errors import TriptychError
+from .exchange import Exchange
 from .generation import Generation, ModelInfo, Picture, Run
+from .metered import metered
+from .metrics import Metrics
 from .pictures import Fetch, read_pictures
 from .router import Router
 from .served import ServedModel
@@ -35,6 +38,7 @@ class Service:
 
     router: Router
     fetch: Fetch
+    metrics: Metrics
     most_images: int = 64
 
     async def ready(self, model: ServedModel) -> ModelInfo:
@@ -62,6 +66,6 @@ class Service:
             found.append(picture)
         return tuple(found)
 
-    def begin(self, model: ServedModel, generation: Generation) -> Run:
-        """Put a generation to a model."""
-        return model.begin(generation)
+    def begin(self, model: ServedModel, generation: Generation, exchange: Exchange) -> Run:
+        """Put a generation to a model; it is counted, and what it used stands in the exchange's line of the log."""
+        return metered(model.begin(generation), generation, model.name, self.metrics, exchange.told)

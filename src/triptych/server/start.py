@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import uvicorn
 
 from .app import App, Options
-from .delivery.fetch import FetchLimits, ImageFetcher
+from .delivery.fetch import FetchError, FetchLimits, ImageFetcher
 from .delivery.guard import Guard
 from .logs import configure
 from .metrics import Metrics
@@ -56,8 +58,22 @@ def build(settings: Settings) -> Built:
         preload=preload,
         cors_origins=settings.cors_origins,
     )
-    service = Service(router, fetcher.read, settings.max_images)
-    return Built(App(service, options, metrics, on_stop=fetcher.close), router, metrics)
+    service = Service(router, partial(_fetch, fetcher, metrics), metrics, settings.max_images)
+    return Built(App(service, options, on_stop=fetcher.close), router, metrics)
+
+
+async def _fetch(fetcher: ImageFetcher, metrics: Metrics, source: str) -> bytes:
+    """An image's bytes; how long a download took is measured."""
+    if source[:4].lower() != "http":
+        return await fetcher.read(source)
+    started, outcome = time.perf_counter(), "ok"
+    try:
+        return await fetcher.read(source)
+    except FetchError as error:
+        outcome = error.code
+        raise
+    finally:
+        metrics.image_fetched(time.perf_counter() - started, outcome)
 
 
 def specs(models: Sequence[ModelSettings]) -> list[ModelSpec]:

@@ -35,4 +35,5 @@ class Watch:
         log_request(
             request_id=exchange.request_id, dialect=dialect, method=method, route=route, status=status,
             seconds=seconds, error=error, level="info" if method == "POST" or status >= 400 else "debug",
+            **exchange.told,
         )  # fmt: skip

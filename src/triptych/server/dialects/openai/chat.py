@@ -87,7 +87,8 @@ async def _begin(service: Service, exchange: Exchange, request: ChatRequest, con
     prompt_ids = None
     if request.return_token_ids:
         prompt_ids = (await (await model.client()).encode(prompt, pictures)).token_ids
-    run = service.begin(model, Generation(exchange.request_id, prompt, params, pictures, request.priority or 0))
+    generation = Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
+    run = service.begin(model, generation, exchange)
     try:
         admitted = await run.admission()
     except BaseException:

@@ -105,9 +105,10 @@ async def _begin(
         client = await model.client()
         echoes = [await _shown(client, prompt, pictures) for prompt in prompts]
     generations = [
-        Generation(exchange.request_id, prompt, params, pictures, request.priority or 0) for prompt in prompts
+        Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
+        for prompt in prompts
     ]
-    runs = [service.begin(model, generation) for generation in generations]
+    runs = [service.begin(model, generation, exchange) for generation in generations]
     try:
         admitted = [await run.admission() for run in runs]
     except BaseException:

@@ -14,13 +14,15 @@ from ...endpoint import (
     WrongContentTypeError,
     WrongKeyError,
 )
+from ...exchange import Answer, Exchange
+from ...service import Service
 from . import chat, completions, models
 from .errors import OpenAIError, from_error
 from .form import to_json
 
 PREFIXES = ("/v1", "", "/openai/v1")
 # Families of OpenAI's routes that are not provided: a clear answer instead of a bare 404.
-_ELSEWHERE = ("embeddings", "moderations", "images", "audio", "assistants", "threads", "realtime", "fine_tuning")
+_ELSEWHERE = ("moderations", "images", "audio", "assistants", "threads", "realtime", "fine_tuning")
 
 
 def routes(doors: Doors) -> list[BaseRoute]:
@@ -33,6 +35,7 @@ def routes(doors: Doors) -> list[BaseRoute]:
         ("POST", "/tokenize", models.tokenize),
         ("POST", "/detokenize", models.detokenize),
         ("GET", "/tokenizer_info", models.tokenizer_info),
+        ("POST", "/embeddings", no_embeddings),
     ]
     made: list[BaseRoute] = []
     for method, path, handler in table:
@@ -40,6 +43,11 @@ def routes(doors: Doors) -> list[BaseRoute]:
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         made += [Route(prefix + path, endpoint, methods=methods) for prefix in PREFIXES]
     return made
+
+
+async def no_embeddings(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    """No model here embeds; clients that ask should hear it as their own fault, not as a missing route."""
+    raise OpenAIError("No embedding model is served.", "model", "unsupported_model")
 
 
 def refusal(error: Exception) -> Refusal:
@@ -56,8 +64,8 @@ def _before_the_handler(error: Exception) -> OpenAIError | None:
         headers = {"www-authenticate": "Bearer"}
         return OpenAIError("Incorrect API key provided.", None, "invalid_api_key", 401, headers=headers)
     if isinstance(error, WrongContentTypeError):
-        text = f"The content type must be application/json, not {error}."
-        return OpenAIError(text, None, "unsupported_media_type", 415)
+        text = str(error)
+        return OpenAIError(f"{text[0].upper()}{text[1:]}.", None, "unsupported_media_type", 415)
     if isinstance(error, BodyTooLargeError):
         return OpenAIError(f"The body is over the limit of {error.most} bytes.", None, "request_too_large", 413)
     return None
