@@ -8,9 +8,10 @@ from replicas import OPTIONS, hosted, picture
 
 from triptych.engine.config import EngineConfig
 from triptych.engine.engine import Engine
-from triptych.engine.errors import ContextOverflowError, ImageError, PromptError
+from triptych.engine.errors import ContextOverflowError, EngineStoppedError, ImageError, PromptError
 from triptych.engine.handle import Result
 from triptych.engine.imaging.images import open_image
+from triptych.engine.loop import EngineLoop
 from triptych.engine.request import Request, SamplingParams
 from triptych.replica import protocol
 from triptych.replica.client import Call, ReplicaClient, ReplicaLostError
@@ -149,6 +150,22 @@ async def test_a_stop_lets_running_requests_finish_and_refuses_new_ones(shelf, t
         await running.ended()
         assert running.end.usage.completion_tokens == 200
         await draining
+
+
+async def test_a_replica_whose_engine_died_ends(shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(EngineLoop, "_admit", lambda loop: 1 / 0)  # no request can be blamed for this
+    async with hosted(shelf["mistral"], tmp_path / "s", wait=False) as (_, client):
+        with pytest.raises(Exception, match="ZeroDivisionError"):
+            await client.ready()
+    monkeypatch.undo()
+    async with hosted(shelf["mistral"], tmp_path / "t") as (host, client):
+        monkeypatch.setattr(EngineLoop, "_admit", lambda loop: 1 / 0)
+        call = client.submit(protocol.RawPrompt("go on"), SamplingParams(max_tokens=3))
+        with pytest.raises(EngineStoppedError, match="ZeroDivisionError"):
+            await text_of(call)
+        async with asyncio.timeout(10):
+            await client.lost
+        assert not host._engine.running
 
 
 async def test_a_peer_of_another_version_or_without_manners_is_sent_away(shelf, tmp_path):

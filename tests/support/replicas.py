@@ -22,7 +22,7 @@ def picture(data: bytes) -> Picture:
 
 @asynccontextmanager
 async def hosted(
-    folder: Path, socket: Path, picture_bytes: int = PICTURE_BYTES, **options: object
+    folder: Path, socket: Path, picture_bytes: int = PICTURE_BYTES, wait: bool = True, **options: object
 ) -> AsyncIterator[tuple[Host, ReplicaClient]]:
     """A host of `folder` and a client that is connected; both end with the block."""
     stop = asyncio.Event()
@@ -36,7 +36,8 @@ async def hosted(
         except OSError:
             await asyncio.sleep(0.01)
     try:
-        await client.ready()
+        if wait:
+            await client.ready()
         yield host, client
     finally:
         stop.set()

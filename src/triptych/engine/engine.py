@@ -285,6 +285,11 @@ class Engine:
             image_bytes=loop.runner.embeddings.nbytes,
         )
 
+    @property
+    def running(self) -> bool:
+        """False once it is closed, or its loop has died: nothing is answered any more."""
+        return not self._closed and self._thread.is_alive()
+
     def close(self) -> None:
         """Ends the thread; requests under way end with EngineStoppedError. From a callback it does not wait."""
         with self._lock:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from itertools import count
@@ -35,8 +36,9 @@ Progress = Callable[[int, int], None]
 MakeEngine = Callable[[Progress, Progress, Callable[[], None]], "Engine"]
 
 PICTURE_BYTES = 256 << 20
-# Progress of a phase is told this often, in seconds.
+# Progress of a phase is told this often, and the engine looked at, in seconds.
 _TELL_EVERY = 0.2
+_LOOK_EVERY = 0.5
 
 
 class Outbox:
@@ -84,7 +86,7 @@ class Host:
             self._tell("process", protocol.Phase("process", time.time() - self._started))
             loaded = await self._load()
             if loaded:
-                await stop.wait()
+                await self._until(stop)
                 await self._drain()
         finally:
             server.close()
@@ -94,6 +96,12 @@ class Host:
             if self._engine is not None:
                 await asyncio.to_thread(self._engine.close)
         return loaded
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        """Wait for `stop`, or for the death of the engine's loop: a replica without an engine must not look alive."""
+        while not stop.is_set() and self.ready_engine().running:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_EVERY)
 
     def _accept(self) -> Connection:
         session = Session(self, next(self._numbers))

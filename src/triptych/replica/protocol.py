@@ -132,7 +132,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     can_chat: bool = True
     fingerprint: str = ""
     tokenizer: dict[str, str | None] = {}
-    defaults: dict[str, float] = {}
+    defaults: dict[str, int | float] = {}
 
 
 class Ready(Frame, tag="ready"):
