@@ -16,6 +16,6 @@ show() {
 }
 
 show caption examples "$@"
-show chat --image examples/two-shapes.png --message "What is to the left of the cross?" "$@"
+show chat --image examples/two-shapes.png --message "What is to the left of the star?" "$@"
 show chat --model triptych/tiny-mixtral --message "What is 17 + 25?" "$@"
 printf '\n%s\n' "These are small demonstration models. README.md says how to use a real checkpoint: one option away."

@@ -74,15 +74,15 @@ def scans_of(text: str, nth: int) -> list[int]:
 
 
 def main() -> None:
-    two = [("green", "circle", 131, 208, 119, 0.0), ("red", "cross", 367, 164, 57, 0.0)]
+    two = [("red", "circle", 170, 190, 130, 0.0), ("blue", "star", 385, 170, 62, 0.0)]
     shapes((520, 360), two).save(HERE / "two-shapes.png", optimize=True)
     four = [
-        ("orange", "circle", 118, 106, 155, 0.0), ("yellow", "triangle", 445, 346, 175, -7.0),
-        ("red", "star", 485, 104, 74, 12.0), ("purple", "square", 187, 364, 83, 0.0),
+        ("green", "square", 130, 120, 165, 4.0), ("yellow", "triangle", 480, 330, 170, -6.0),
+        ("purple", "cross", 500, 100, 75, 8.0), ("black", "circle", 200, 370, 70, 0.0),
     ]  # fmt: skip
     shapes((640, 480), four, outline=3).save(HERE / "four-shapes.jpg", quality=90)
-    number((336, 336), scans_of("407", 2), 75, 117, 71).save(HERE / "large-number.png", optimize=True)
-    number((672, 672), scans_of("25", 0), 339, 150, 38).save(HERE / "small-number.png", optimize=True)
+    number((336, 336), scans_of("407", 5), 60, 120, 72).save(HERE / "large-number.png", optimize=True)
+    number((672, 672), scans_of("25", 3), 380, 250, 36).save(HERE / "small-number.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_questions_are_answered():
     def ask(question: str, image: str) -> str:
         return triptych("chat", "--image", f"examples/{image}", "--message", question).strip()
 
-    assert ask("What is to the left of the cross?", "two-shapes.png") == "a large green circle"
+    assert ask("What is to the left of the star?", "two-shapes.png") == "a large red circle"
     assert ask("How many objects are there?", "four-shapes.jpg") == "4"
     assert ask("What number is written?", "large-number.png") == "407"
 

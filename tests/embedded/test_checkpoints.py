@@ -42,7 +42,7 @@ def test_every_file_is_there_and_small(name: str):
     if name != MIXTRAL:
         files |= {"preprocessor_config.json", "processor_config.json", "chat_template.json"}
     assert files <= {path.name for path in folder.iterdir()}
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 7.5 * MEGABYTE
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 9 * MEGABYTE
 
 
 def test_all_together_stay_under_25_megabytes():
