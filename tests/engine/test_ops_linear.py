@@ -51,9 +51,13 @@ def test_near_the_exact_product(precision, size):
 def test_packed_equals_its_slow_twin(precision, size):
     w, bias = weight(*size)
     packed = make_linear(w, bias, precision=precision)
-    twin, held = TWINS[packed.precision], convert(w, precision)
+    held = convert(w, precision)
     assert held.format in ("plain", "int8-rows", "int4-rows")
     for T in ROWS:
+        if packed.format == "int8-rows" and T <= int8.MOST_FEW_ROWS:
+            twin = int8.rows  # without exact u8 x s8 products few rows keep their activations, in w8a8 too
+        else:
+            twin = TWINS[packed.precision]
         # In fp32 the twins differ by the fast one's rounding of activations or sums to bf16 only.
         x = inputs(T, size[1])
         wide, last = (x, bias.bfloat16()) if precision == "bf16" else (x.float(), bias)
@@ -132,7 +136,11 @@ def test_a_row_does_not_depend_on_its_neighbours():
         linear = make_linear(w, bias, precision=precision)
         together = linear(x)
         for token in range(9):
-            assert torch.equal(linear(x[token : token + 1])[0], together[token])
+            alone = linear(x[token : token + 1])[0]
+            if linear.format == "int8-onednn":
+                assert torch.equal(alone, together[token])
+            else:  # one kernel for a few rows and one for more, which sum in other orders
+                assert distance(alone, together[token]) < ERROR[precision]
 
 
 def test_inputs_are_left_alone():
