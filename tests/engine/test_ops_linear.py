@@ -54,10 +54,9 @@ def test_packed_equals_its_slow_twin(precision, size):
     held = convert(w, precision)
     assert held.format in ("plain", "int8-rows", "int4-rows")
     for T in ROWS:
-        if packed.format == "int8-rows" and T <= int8.MOST_FEW_ROWS:
-            twin = int8.rows  # without exact u8 x s8 products few rows keep their activations, in w8a8 too
-        else:
-            twin = TWINS[packed.precision]
+        # Without exact u8 x s8 products few rows keep their activations, in w8a8 too.
+        wide_activations = packed.format == "int8-rows" and T <= int8.MOST_FEW_ROWS
+        twin = int8.rows if wide_activations else TWINS[packed.precision]
         # In fp32 the twins differ by the fast one's rounding of activations or sums to bf16 only.
         x = inputs(T, size[1])
         wide, last = (x, bias.bfloat16()) if precision == "bf16" else (x.float(), bias)
