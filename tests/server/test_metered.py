@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from http_calls import call
@@ -67,3 +68,19 @@ def test_what_is_not_served_is_said_so(server):
     assert (answer.status, answer.error["code"]) == (400, "unsupported_model")
     answer = call(server.url, "POST", "/v1/chat/completions", chat("x"), {"content-encoding": "gzip"})
     assert (answer.status, answer.error["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_crowd_is_turned_away_and_those_inside_are_answered():
+    with serving(null_models(delay=0.05), most_waiting=2) as server:
+        call(server.url, "POST", "/v1/chat/completions", chat("start"))
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(
+                pool.map(lambda _: call(server.url, "POST", "/v1/chat/completions", chat("a b c d e f g h")), range(6))
+            )
+        assert sorted(answer.status for answer in answers) == [200, 200, 429, 429, 429, 429]
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert (refused.error["code"], refused.headers["retry-after"]) == ("overloaded", "2")
+        assert call(server.url, "POST", "/v1/completions", {"model": "eye", "prompt": ["x"] * 5}).status == 200
+        labels = '{engine="0",model_name="eye",reason="queue_full"}'
+        assert measured(server)[f"vllm:admission_rejections_total{labels}"] == 4
+        assert call(server.url, "POST", "/v1/chat/completions", chat("after")).status == 200

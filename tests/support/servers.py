@@ -50,12 +50,14 @@ class Running:
 
 @contextmanager
 def serving(
-    models: list[ServedModel], fetch: Fetch = no_fetch, options: Options | None = None, **router: Any
+    models: list[ServedModel], fetch: Fetch = no_fetch, options: Options | None = None, most_waiting: int = 256,
+    **router: Any,
 ) -> Iterator[Running]:
     """The application on a free port of the loopback address."""
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
-    app = App(Service(routes, fetch, Metrics([model.name for model in models])), options or Options(drain=5))
+    metrics = Metrics([model.name for model in models])
+    app = App(Service(routes, fetch, metrics, most_waiting=most_waiting), options or Options(drain=5))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
 
     def run() -> None:

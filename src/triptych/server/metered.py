@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 from typing import Any, cast
 
@@ -12,10 +12,15 @@ from .metrics import Metrics, RequestMetrics
 
 
 class MeteredRun:
-    """`run` as it is. `told` gets the usage and the finish reason for the line of the log."""
+    """`run` as it is. `told` gets the usage and the finish reason for the line of the log; `release` is called at the
+    end, whatever it is.
+    """
 
-    def __init__(self, run: Run, measured: RequestMetrics, told: dict[str, Any]) -> None:
+    def __init__(
+        self, run: Run, measured: RequestMetrics, told: dict[str, Any], release: Callable[[], None]
+    ) -> None:
         self._run = run
+        self._release = release
         self._measured = measured
         self._told = told
         self._lengths: dict[int, int] = {}
@@ -56,6 +61,7 @@ class MeteredRun:
         if self._ended:
             return
         self._ended = True
+        self._release()
         end = self._run.end
         usage, timing = (end.usage, end.timing) if end is not None else (None, None)
         self._measured.finished(reason, usage, timing, max(self._lengths.values(), default=None))
@@ -77,9 +83,11 @@ def _sum(before: Usage | None, usage: Usage) -> Usage:
     return Usage(*(getattr(before, item.name) + getattr(usage, item.name) for item in fields(Usage)))
 
 
-def metered(run: Run, generation: Generation, model: str, metrics: Metrics, told: dict[str, Any]) -> MeteredRun:
+def metered(
+    run: Run, generation: Generation, model: str, metrics: Metrics, told: dict[str, Any], release: Callable[[], None]
+) -> MeteredRun:
     """Begin to count a generation of `model`."""
     params = generation.params
     measured = metrics.request_started(model, generation.dialect, params.n, params.max_tokens)
     told["model"] = model
-    return MeteredRun(run, measured, told)
+    return MeteredRun(run, measured, told, release)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
-from ..engine.errors import TriptychError
+from ..engine.errors import QueueFullError, TriptychError
 from .exchange import Exchange
 from .generation import Generation, ModelInfo, Picture, Run
 from .metered import metered
@@ -34,12 +36,16 @@ class PictureError(TriptychError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`fetch` reads an image's URL, data URI or base64; `most_images` are accepted in one request."""
+    """`fetch` reads an image's URL, data URI or base64; `most_images` are accepted in one request. While `most_waiting`
+    generations of a model are under way, no new request is let in.
+    """
 
     router: Router
     fetch: Fetch
     metrics: Metrics
     most_images: int = 64
+    most_waiting: int = 256
+    under_way: Counter[str] = field(default_factory=Counter)
 
     async def ready(self, model: ServedModel) -> ModelInfo:
         """What runs under `model`, which is started if need be. Raises what keeps it from answering."""
@@ -67,5 +73,14 @@ class Service:
         return tuple(found)
 
     def begin(self, model: ServedModel, generation: Generation, exchange: Exchange) -> Run:
-        """Put a generation to a model; it is counted, and what it used stands in the exchange's line of the log."""
-        return metered(model.begin(generation), generation, model.name, self.metrics, exchange.told)
+        """Put a generation to a model; it is counted, and what it used stands in the exchange's line of the log.
+
+        Raises QueueFullError, for the first generation of an exchange only: what has begun goes on.
+        """
+        name = model.name
+        if "model" not in exchange.told and self.under_way[name] >= self.most_waiting:
+            self.metrics.rejected(name, "queue_full")
+            raise QueueFullError(f"{self.under_way[name]} requests of the model {name} are under way; try again later")
+        self.under_way[name] += 1
+        release = partial(self.under_way.subtract, (name,))
+        return metered(model.begin(generation), generation, name, self.metrics, exchange.told, release)

@@ -58,7 +58,7 @@ def build(settings: Settings) -> Built:
         preload=preload,
         cors_origins=settings.cors_origins,
     )
-    service = Service(router, partial(_fetch, fetcher, metrics), metrics, settings.max_images)
+    service = Service(router, partial(_fetch, fetcher, metrics), metrics, settings.max_images, settings.max_queue)
     return Built(App(service, options, on_stop=fetcher.close), router, metrics)
 
 

@@ -23,7 +23,7 @@ GOOD = {"model": "eye", "messages": [{"role": "user", "content": "hi"}]}
         (UnknownModelError("x"), 404, "model_not_found", "model"),
         (ModelUnavailableError("x"), 503, "model_loading", None),
         (ReplicaLostError("x"), 503, "model_loading", None),
-        (errors.QueueFullError("x"), 503, "overloaded", None),
+        (errors.QueueFullError("x"), 429, "overloaded", None),
         (errors.EngineStoppedError("x"), 503, "shutting_down", None),
         (errors.PromptError("x"), 400, None, "messages"),
         (errors.ParameterError("x", "top_k"), 400, None, "top_k"),
@@ -45,7 +45,8 @@ def test_each_kind(error, status, code, param):
     told = from_error(error, ["one", "two"])
     assert (told.status, told.code, told.param) == (status, code, param)
     assert list(told.body()["error"]) == ["message", "type", "param", "code"]
-    assert told.type == ("server_error" if status >= 500 else "invalid_request_error")
+    kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
+    assert told.type == kind
     assert ("retry-after" in told.headers) == (status == 503)
     assert "secret" not in told.message
     assert "images[" not in told.message

@@ -97,7 +97,7 @@ def from_error(error: Exception, image_params: list[str], messages: str = "messa
     if isinstance(error, ReplicaLostError):
         return _unavailable(text, "model_loading", 5)
     if isinstance(error, errors.QueueFullError):
-        return _unavailable(text, "overloaded", 2)
+        return OpenAIError(_sentence(text), None, "overloaded", 429, "rate_limit_error", {"retry-after": "2"})
     if isinstance(error, errors.EngineStoppedError):
         return _unavailable(text, "shutting_down", 5)
     if isinstance(error, errors.ContextOverflowError):
