@@ -47,7 +47,7 @@ def test_each_kind(error, status, code, param):
     assert list(told.body()["error"]) == ["message", "type", "param", "code"]
     kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
     assert told.type == kind
-    assert ("retry-after" in told.headers) == (status == 503)
+    assert ("retry-after" in told.headers) == (status in (429, 503))
     assert "secret" not in told.message
     assert "images[" not in told.message
 
