@@ -330,7 +330,7 @@ import sys
 import triptych.llm
 from fake_engine import FakeEngine
 from triptych.cli import main
-triptych.llm.Engine = lambda config, progress=None: FakeEngine(config, progress, delay=0.02)
+triptych.llm.Engine = lambda config, progress=None: FakeEngine(config, progress, delay=0.1)
 main(sys.argv[1:])
 """
 
@@ -349,7 +349,7 @@ def test_ctrl_c_leaves_whole_lines_and_the_next_run_goes_on(picture, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "interrupted: captioned" in errors
     assert "Traceback" not in errors
     done = lines(out)
