@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -343,7 +344,9 @@ def test_ctrl_c_leaves_whole_lines_and_the_next_run_goes_on(picture, tmp_path):
     command = [sys.executable, "-c", SLOW, *words]
     support = str(Path(__file__).parent.parent / "support")
     environment = {**os.environ, "PYTHONPATH": support}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    # Whoever runs the tests in the background has Ctrl-C ignored, and so would have this process.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heard)
     deadline = time.monotonic() + 60
     while (not out.exists() or out.read_bytes().count(b"\n") < 3) and time.monotonic() < deadline:
         time.sleep(0.01)
