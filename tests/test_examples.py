@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TABLE = (ROOT / "examples/README.md").read_text()
-TRUTH = dict(re.findall(r"^\| \[([\w.-]+)\]\(.*?\) \| ([\w ,]+?)(?:, too small.*?)? \|$", TABLE, re.MULTILINE))
+TRUTH = dict(re.findall(r"^\| \[([\w.-]+)\]\(.*?\) \| ([\w ,]+?) \|$", TABLE, re.MULTILINE))
 
 
 def triptych(*words: str) -> str:
@@ -32,8 +32,7 @@ def test_captions_are_true(model):
     captions = {Path(record["path"]).name: record["text"] for record in map(json.loads, lines)}
     assert set(captions) == set(TRUTH)
     for name, truth in TRUTH.items():
-        if name != "small-number.png" or model.endswith("1.6"):
-            assert objects(captions[name]) == objects(truth)
+        assert objects(captions[name]) == objects(truth)
 
 
 def test_questions_are_answered():
