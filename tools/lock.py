@@ -31,16 +31,23 @@ DEV_HEAD = """\
 def closure(roots: list[str]) -> dict[str, str]:
     """Name to version of `roots` and all they need on this platform; local build tags are left out."""
     versions: dict[str, str] = {}
+    seen: set[tuple[str, str]] = set()
     todo = list(roots)
     while todo:
         requirement = Requirement(todo.pop())
         name = canonicalize_name(requirement.name)
-        if name in versions or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        found = distribution(name)
-        versions[name] = found.version.partition("+")[0]
-        todo.extend(found.requires or [])
+        for extra in ("", *requirement.extras):
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            found = distribution(name)
+            versions[name] = found.version.partition("+")[0]
+            todo.extend(text for text in found.requires or [] if _wanted(Requirement(text), extra))
     return versions
+
+
+def _wanted(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def lines(versions: dict[str, str]) -> str:

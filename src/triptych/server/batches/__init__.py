@@ -1,0 +1,1 @@
+"""Many requests in a file, answered in the background."""

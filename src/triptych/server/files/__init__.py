@@ -1,0 +1,1 @@
+"""Stored bytes with an owner and an end."""

@@ -1,0 +1,83 @@
+"""Statements on the table of files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from .tables import files
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A stored file: `size` in bytes, times in microseconds; without `expires_us` it stays until it is deleted.
+    `details` are what its dialect keeps of it beside.
+    """
+
+    id: str
+    owner: str
+    purpose: str
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    created_us: int
+    expires_us: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def _record(row: Row[Any]) -> FileRecord:
+    values = dict(row._mapping)
+    return FileRecord(**values | {"details": json.loads(values["details"])})
+
+
+def add(connection: Connection, record: FileRecord) -> None:
+    details = json.dumps(record.details, separators=(",", ":"))
+    connection.execute(insert(files).values(asdict(record) | {"details": details}))
+
+
+def get(connection: Connection, file_id: str, now_us: int) -> FileRecord | None:
+    """The file, unless it has expired."""
+    row = connection.execute(select(files).where(files.c.id == file_id)).one_or_none()
+    found = _record(row) if row is not None else None
+    return None if found is None or (found.expires_us is not None and found.expires_us <= now_us) else found
+
+
+def page(
+    connection: Connection,
+    owner: str,
+    now_us: int,
+    *,
+    purpose: str | None = None,
+    after: str | None = None,
+    newest_first: bool = True,
+    limit: int = 100,
+) -> list[FileRecord]:
+    """Up to `limit` files of `owner` behind the id `after`."""
+    alive = files.c.expires_us.is_(None) | (files.c.expires_us > now_us)
+    query = select(files).where(files.c.owner == owner, alive)
+    if purpose is not None:
+        query = query.where(files.c.purpose == purpose)
+    if after is not None:
+        query = query.where(files.c.id < after if newest_first else files.c.id > after)
+    query = query.order_by(files.c.id.desc() if newest_first else files.c.id).limit(limit)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def remove(connection: Connection, file_id: str) -> bool:
+    """Whether there was such a file."""
+    return connection.execute(delete(files).where(files.c.id == file_id)).rowcount > 0
+
+
+def expired(connection: Connection, now_us: int, limit: int) -> list[str]:
+    """Ids of files whose time is over."""
+    query = select(files.c.id).where(files.c.expires_us <= now_us).order_by(files.c.expires_us).limit(limit)
+    return list(connection.scalars(query))
+
+
+def known(connection: Connection, ids: list[str]) -> set[str]:
+    """Those of `ids` that are files."""
+    return set(connection.scalars(select(files.c.id).where(files.c.id.in_(ids))))

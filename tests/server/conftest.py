@@ -1,0 +1,41 @@
+"""Databases for the tests of what a server keeps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from databases import Postgres, postgres
+
+from triptych.server.files.blobs import Blobs
+from triptych.server.files.library import FileLibrary
+from triptych.server.store.store import Store, open_store
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """None for SQLite, or the URL of an empty PostgreSQL database."""
+    if request.param == "sqlite":
+        return None
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.database()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, database: str | None) -> AsyncIterator[Store]:
+    """An empty store, on each database."""
+    opened = await open_store(tmp_path, database)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path, store: Store) -> FileLibrary:
+    return FileLibrary(store, Blobs(tmp_path / "files"))
