@@ -31,7 +31,7 @@ def command(url: str, key: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(models, indent=2))
         return
-    rows = [["MODEL", "STATE", "REQUESTS", "MEMORY", "START", "IDLE"], *map(_row, models)]
+    rows = [["MODEL", "STATE", "REQUESTS", "MEMORY", "START", "IDLE", "WHERE"], *map(_row, models)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -69,7 +69,8 @@ def _row(model: dict[str, Any]) -> list[str]:
         model["name"],
         model["state"],
         str(model["requests"]),
-        f"{model['weight_bytes'] / 1e9:.2f} GB" if running else "-",
+        f"{model['weight_bytes'] / 1e9:.2f} GB" if running and not model["upstream"] else "-",
         f"{seconds:.1f} s" if model["phases"] else "-",
         f"{model['idle_seconds']:.0f} s" if running else "-",
+        model["upstream"] or "here",
     ]

@@ -15,6 +15,7 @@ import click
 @click.option("--preload", is_flag=True, default=None, help="Load all models now rather than on first use.")
 @click.option("--idle-unload", metavar="SECONDS", help="Stop a model that was not used for this long.")
 @click.option("--memory-limit", metavar="SIZE", help="Weights of all running models together, like 24G.")
+@click.option("--data", metavar="FOLDER", help="Where the server keeps its database and its files.")
 @click.option("--key", "keys", multiple=True, help="A key that callers must have; several are possible.")
 @click.option("--no-auth", is_flag=True, default=None, help="Serve other machines without any key.")
 def command(
@@ -25,6 +26,7 @@ def command(
     preload: bool | None,
     idle_unload: str | None,
     memory_limit: str | None,
+    data: str | None,
     keys: tuple[str, ...],
     no_auth: bool | None,
 ) -> None:
@@ -46,6 +48,7 @@ def command(
         "preload": preload,
         "idle_unload": idle_unload,
         "memory_limit": memory_limit,
+        "data": data,
         "keys": keys,
         "no_auth": no_auth,
     }

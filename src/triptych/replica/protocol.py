@@ -117,7 +117,8 @@ class Phase(Frame, tag="phase"):
 
 class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What runs in the replica; bytes are of memory on its device. `tokenizer` are its special tokens by name, and the
-    chat template; `defaults` the sampling that its authors recommend.
+    chat template; `defaults` the sampling that its authors recommend. Of a model that another server answers for,
+    numbers are 0 and texts empty where it does not tell them.
     """
 
     model: str
@@ -159,10 +160,12 @@ class Missing(Frame, tag="missing"):
 
 
 class Admitted(Frame, tag="admitted"):
-    """The request is in the engine's queue: its prompt is built and counted."""
+    """The request is in the engine's queue: its prompt is built and counted. A replica always tells `prompt_tokens`;
+    None is for whoever answers in its place and counts later.
+    """
 
     id: str
-    prompt_tokens: int
+    prompt_tokens: int | None
     image_tokens: int
 
 

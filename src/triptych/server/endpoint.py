@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from .exchange import Answer, BodyTooLargeError, ClientGoneError, Events, Exchange, Receive, Scope, Send
+from .exchange import Answer, BodyTooLargeError, ClientGoneError, Download, Events, Exchange, Receive, Scope, Send
+from .forms import FormError, read_form
 from .service import Service
 from .watch import Watch
 
 log = logging.getLogger("triptych.server")
 
-Handler = Callable[[Service, Exchange, bytes], Awaitable[Answer | Events]]
+# Words before a key; the second one is Replicate's older one.
+_SCHEMES = ("bearer", "token")
+
+# The last argument is the body as the endpoint's form reads it.
+Handler = Callable[[Service, Exchange, Any], Awaitable[Answer | Events | Download]]
 
 
 class NotAcceptingError(Exception):
@@ -21,11 +28,29 @@ class NotAcceptingError(Exception):
 
 
 class WrongKeyError(Exception):
-    """A key is needed, and none or a wrong one was given."""
+    """A key is needed, and none or a wrong one was `given`."""
+
+    def __init__(self, given: bool = False) -> None:
+        super().__init__("a wrong key" if given else "no key")
+        self.given = given
 
 
 class WrongContentTypeError(Exception):
-    """The body is no plain JSON by its own word."""
+    """By its own word the body has not the form that the route takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyForm:
+    """How a route's bodies come: what they call themselves, how they are read, which of `Doors`' limits they have."""
+
+    content_type: str
+    read: Callable[[Exchange, int], Awaitable[Any]]
+    limit: str
+    by_default: bool = False
+
+
+JSON = BodyForm("application/json", Exchange.body, "most_body", by_default=True)
+FORM = BodyForm("multipart/form-data", read_form, "most_upload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +61,50 @@ class Refusal:
     body: bytes
     code: str
     headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What all endpoints of a server have in common. No `keys`: no key is asked for. `most_body` is in bytes."""
+    """What all endpoints of a server have in common. No `keys`: no key is asked for. `most_body` and `most_upload`, for
+    forms with files, are in bytes.
+    """
 
     service: Service
     watch: Watch
     keys: tuple[str, ...] = ()
     most_body: int = 64 << 20
+    most_upload: int = 512 << 20
 
 
 class Endpoint:
-    """One route of `dialect`; `refusal` writes an error in its form."""
+    """One route of `dialect`; `refusal` writes an error in its form. `public` ones never ask for a key."""
 
     def __init__(
-        self, doors: Doors, dialect: str, route: str, handler: Handler, refusal: Callable[[Exception], Refusal]
+        self,
+        doors: Doors,
+        dialect: str,
+        route: str,
+        handler: Handler,
+        refusal: Callable[[Exception], Refusal],
+        form: BodyForm = JSON,
+        public: bool = False,
     ) -> None:
         self._doors = doors
         self._dialect = dialect
         self._route = route
         self._handler = handler
         self._refusal = refusal
-        self._keys = [key.encode() for key in doors.keys]
+        self._form = form
+        self._most = getattr(doors, form.limit)
+        self._keys = [] if public else [key.encode() for key in doors.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         refused: Refusal | None = None
         try:
             self._admit(exchange)
-            body = await exchange.body(self._doors.most_body)
+            body = await self._form.read(exchange, self._most)
             await exchange.while_connected(self._serve(exchange, body))
         except ClientGoneError:
             pass
@@ -75,40 +113,53 @@ class Endpoint:
             if refused.status == 500:
                 log.exception("request %s failed", exchange.request_id, exc_info=error)
             if not exchange.status:
-                await exchange.answer(Answer(refused.body, refused.status, headers=refused.headers))
+                await exchange.answer(Answer(refused.body, refused.status, refused.content_type, refused.headers))
         self._doors.watch.over(exchange, self._dialect, self._route, refused.code if refused else None)
 
     def _admit(self, exchange: Exchange) -> None:
         if not self._doors.watch.state.accepting:
             raise NotAcceptingError
-        if self._keys and not _known(exchange.headers.get("authorization", ""), self._keys):
-            raise WrongKeyError
-        kind = exchange.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if exchange.scope["method"] == "POST" and kind != "application/json":
-            raise WrongContentTypeError(f"the content type must be application/json, not {kind}")
+        if self._keys:
+            exchange.owner = _owner(exchange.headers.get("authorization", ""), self._keys)
+        wanted = self._form.content_type
+        default = wanted if self._form.by_default else ""
+        kind = exchange.headers.get("content-type", default).partition(";")[0].strip().lower()
+        if exchange.scope["method"] == "POST" and kind != wanted:
+            raise WrongContentTypeError(f"the content type must be {wanted}, not {kind or 'left out'}")
         encoding = exchange.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
             raise WrongContentTypeError(f"a body with content-encoding {encoding} is not accepted; send it plain")
 
-    async def _serve(self, exchange: Exchange, body: bytes) -> None:
+    async def _serve(self, exchange: Exchange, body: Any) -> None:
         answer = await self._handler(self._doors.service, exchange, body)
         if isinstance(answer, Events):
             await exchange.stream(answer)
+        elif isinstance(answer, Download):
+            await exchange.download(answer)
         else:
             await exchange.answer(answer)
 
 
-def _known(authorization: str, keys: Sequence[bytes]) -> bool:
-    """Whether the bearer token is one of `keys`. All are compared, so that the time says nothing of which."""
+def _owner(authorization: str, keys: Sequence[bytes]) -> str:
+    """What the bearer of a key is remembered by. All keys are compared, so that the time says nothing of which.
+
+    Raises WrongKeyError.
+    """
     scheme, _, token = authorization.partition(" ")
-    given = token.strip().encode() if scheme.lower() == "bearer" else b""
-    return sum(hmac.compare_digest(given, key) for key in keys) > 0
+    given = token.strip().encode() if scheme.lower() in _SCHEMES else b""
+    if not sum(hmac.compare_digest(given, key) for key in keys):
+        raise WrongKeyError(bool(token.strip()))
+    return hashlib.sha256(given).hexdigest()[:24]
 
 
 __all__ = [
+    "FORM",
+    "JSON",
+    "BodyForm",
     "BodyTooLargeError",
     "Doors",
     "Endpoint",
+    "FormError",
     "Handler",
     "NotAcceptingError",
     "Refusal",

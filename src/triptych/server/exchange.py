@@ -6,8 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -52,6 +52,16 @@ class Answer:
 
 
 @dataclass(slots=True)
+class Download:
+    """A stored file on its way out: `size` bytes in `parts`."""
+
+    parts: AsyncIterator[bytes]
+    size: int
+    content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Events:
     """Server-sent events, each as it goes out. `failed` makes what is sent when they break off with an error.
 
@@ -80,6 +90,10 @@ class Exchange:
         self.status = 0
         # What the log's line says beside the exchange itself: model, usage, finish_reason.
         self.told: dict[str, Any] = {}
+        # Whose request it is: what the key is remembered by, "" on a server without keys.
+        self.owner = ""
+        # Work that nobody waits for goes behind what somebody waits for.
+        self.background = False
         self._receive = receive
         self._send = send
         self._keep_alive = keep_alive
@@ -93,12 +107,17 @@ class Exchange:
 
     async def body(self, most: int) -> bytes:
         """The whole body. Raises BodyTooLargeError before more than `most` bytes are held, ClientGoneError."""
+        parts = [part async for part in self.parts(most)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def parts(self, most: int) -> AsyncGenerator[bytes]:
+        """The body as it comes in. Raises BodyTooLargeError once it is over `most` bytes, ClientGoneError."""
         announced = self.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             raise BodyTooLargeError(most)
-        parts: list[bytes] = []
         size = 0
-        while True:
+        more = True
+        while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
@@ -106,9 +125,8 @@ class Exchange:
             size += len(part)
             if size > most:
                 raise BodyTooLargeError(most)
-            parts.append(part)
-            if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+            yield part
+            more = message.get("more_body", False)
 
     async def while_connected(self, work: Awaitable[None]) -> bool:
         """Run `work`, and cancel it when the client goes away; whether it ran to its end."""
@@ -139,6 +157,27 @@ class Exchange:
         await self._begin(answer.status, headers)
         body = b"" if self.scope["method"] == "HEAD" else answer.body
         await self._send({"type": "http.response.body", "body": body})
+
+    async def download(self, download: Download) -> None:
+        """Send a file part by part. If it breaks off the connection does too: nobody takes half of it for the whole."""
+        headers = self._headers(download.headers)
+        headers.append((b"content-type", download.content_type.encode("latin-1")))
+        headers.append((b"content-length", str(download.size).encode()))
+        await self._begin(200, headers)
+        if self.scope["method"] != "HEAD":
+            async for part in download.parts:
+                async with self._patience():
+                    await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
+
+    @asynccontextmanager
+    async def _patience(self) -> AsyncGenerator[None]:
+        """Raises ClientGoneError when what is sent here is not read in time."""
+        try:
+            async with asyncio.timeout(self._unread):
+                yield
+        except TimeoutError:
+            raise ClientGoneError from None
 
     async def stream(self, stream: Events) -> None:
         """Send events as they come. An error before the first one is raised, so that it can be a plain answer, unless
@@ -173,13 +212,12 @@ class Exchange:
 
     async def _event(self, stream: Events, event: bytes) -> None:
         self._last_event = time.monotonic()
-        try:
-            async with asyncio.timeout(self._unread):
-                if not self.status:
-                    await self._begin(200, [*self._headers(stream.headers), *_EVENT_STREAM])
-                await self._send({"type": "http.response.body", "body": event, "more_body": True})
-        except TimeoutError:
-            raise ClientGoneError from None
+        async with self._patience():
+            if not self.status:
+                given = self._headers(stream.headers)
+                taken = {name for name, _ in given}
+                await self._begin(200, [*given, *(header for header in _EVENT_STREAM if header[0] not in taken)])
+            await self._send({"type": "http.response.body", "body": event, "more_body": True})
 
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
@@ -188,6 +226,21 @@ class Exchange:
     def _headers(self, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self.request_id.encode())]
         return headers + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+
+
+def unattended(path: str, owner: str) -> Exchange:
+    """An exchange that nobody waits for: work of `owner`, as if it had come to `path`."""
+
+    async def receive() -> Message:
+        raise ClientGoneError
+
+    async def send(message: Message) -> None:
+        raise ClientGoneError
+
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "path_params": {}}
+    exchange = Exchange(scope, receive, send)
+    exchange.owner, exchange.background = owner, True
+    return exchange
 
 
 def _if_a_bug(error: Exception) -> Exception | None:

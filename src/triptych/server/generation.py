@@ -51,9 +51,27 @@ class UnknownModelError(TriptychError):
     """No model is served under the name that was asked for."""
 
 
+class NotSupportedError(TriptychError):
+    """What serves a model cannot do what was asked of it."""
+
+
 class ModelUnavailableError(TriptychError):
-    """A model that is served cannot answer now; `retry_after` is in seconds."""
+    """A model that is served cannot answer now; `retry_after` is in seconds. `code` tells programs why."""
+
+    code = "model_loading"
 
     def __init__(self, message: str, retry_after: float = 5.0) -> None:
         super().__init__(message)
         self.retry_after = min(60.0, max(1.0, retry_after))
+
+
+class UpstreamUnavailableError(ModelUnavailableError):
+    """The server that answers for a model cannot be reached, is overloaded, or failed."""
+
+    code = "upstream_unavailable"
+
+
+class UpstreamError(TriptychError):
+    """The server that answers for a model does not work as it was set up: it refuses our key, does not have the model,
+    or answers what is no answer. Asking again is of no use.
+    """

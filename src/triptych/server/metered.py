@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from ..engine.request import FinishReason, Usage
 from .generation import Admitted, End, Generation, Piece, Run
@@ -54,7 +54,9 @@ class MeteredRun:
         for piece in pieces:
             self._lengths[piece.index] = self._lengths.get(piece.index, 0) + len(piece.token_ids)
             if piece.finish_reason is not None and piece.index == 0:
-                self._reason = cast(FinishReason, piece.finish_reason)
+                # An upstream may know others, such as content_filter.
+                known = piece.finish_reason in get_args(FinishReason)
+                self._reason = cast(FinishReason, piece.finish_reason) if known else "stop"
         self._measured.tokens(sum(len(piece.token_ids) for piece in pieces))
 
     def _over(self, reason: FinishReason) -> None:
@@ -64,7 +66,8 @@ class MeteredRun:
         self._release()
         end = self._run.end
         usage, timing = (end.usage, end.timing) if end is not None else (None, None)
-        self._measured.finished(reason, usage, timing, max(self._lengths.values(), default=None))
+        # Without the ids of its tokens, as some upstreams leave it, a choice's length is not known.
+        self._measured.finished(reason, usage, timing, max(self._lengths.values(), default=0) or None)
         self._told["finish_reason"] = reason
         if usage is not None:
             self._told["usage"] = _sum(self._told.get("usage"), usage)

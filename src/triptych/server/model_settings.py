@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from .. import embedded
@@ -14,6 +14,8 @@ from ..engine.config import DeviceChoice, PrecisionChoice, PreprocessChoice
 from ..engine.errors import TriptychError
 from ..models import identify
 from .setting_kinds import KEY, NAME, SIZE, SWITCH, TEXT, Kind, Place, SettingsError, choice, listed, whole, write_size
+
+UpstreamKind = Literal["auto", "openai", "vllm", "sglang", "triptych"]
 
 TEMPLATES = ("vicuna", "vicuna_v1", "mistral")
 # A whole template cannot be shown in a line.
@@ -25,13 +27,15 @@ class Upstream:
     """An OpenAI-compatible server that answers for a model.
 
     `base_url` has no final slash; `model` is what the model is called there. `key` is what is sent as bearer, "" for
-    none; `key_env` is the variable that it was read from, if it was.
+    none; `key_env` is the variable that it was read from, if it was. `kind` is what server it is, which decides what is
+    asked of it beyond OpenAI's API; with "auto" its list of models tells.
     """
 
     base_url: str
     model: str
     key: str = field(default="", repr=False)
     key_env: str = ""
+    kind: UpstreamKind = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,9 @@ OPTION_KINDS: dict[str, Kind] = {
     "preprocess": choice(*get_args(PreprocessChoice)),
     "chat_template": Kind("a name, a file or Jinja source", _read_template),
 }
-UPSTREAM_KINDS: dict[str, Kind] = {"base_url": TEXT, "model": TEXT, "key": KEY, "key_env": TEXT}
+UPSTREAM_KINDS: dict[str, Kind] = {
+    "base_url": TEXT, "model": TEXT, "key": KEY, "key_env": TEXT, "kind": choice(*get_args(UpstreamKind)),
+}  # fmt: skip
 LOCAL_KINDS: dict[str, Kind] = {"model": TEXT, "preload": SWITCH, **OPTION_KINDS}
 MODEL_KEYS = (*_COMMON_KINDS, *LOCAL_KINDS, "upstream")
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from .backend import Backend
 from .generation import ModelUnavailableError, UnknownModelError
 from .names import ALIASES, NOTE
 from .served import ModelSpec, ServedModel
@@ -33,7 +34,7 @@ class Router:
 
     def __init__(
         self,
-        models: Sequence[ServedModel],
+        models: Sequence[Backend],
         idle_unload: float | None = None,
         memory_limit: int | None = None,
         room_within: float = 30.0,
@@ -44,10 +45,11 @@ class Router:
         self._memory_limit = memory_limit
         self._room_within = room_within
         self._sweep_every = sweep_every
-        self._by_name: dict[str, ServedModel] = {}
+        self._by_name: dict[str, Backend] = {}
         for model in self.models:
-            model.before_start = self.make_room
-            for name in (model.name, *model.spec.aliases):
+            if isinstance(model, ServedModel):
+                model.before_start = self.make_room
+            for name in (model.name, *model.aliases):
                 # A model's own name beats an alias of another; of two aliases the first one counts.
                 if name == model.name or name not in self._by_name:
                     self._by_name[name] = model
@@ -56,7 +58,7 @@ class Router:
         self._making_room = asyncio.Lock()
         self._sweeper: asyncio.Task[None] | None = None
 
-    def find(self, name: str | None) -> ServedModel:
+    def find(self, name: str | None) -> Backend:
         """The model that answers to `name`, if need be in other case; without a name the only one there is, or the only
         one that runs. Raises UnknownModelError.
         """
@@ -83,11 +85,13 @@ class Router:
         """Requests that have not ended, over all models."""
         return sum(model.under_way for model in self.models)
 
-    async def start(self, preload: Iterable[ServedModel] = ()) -> None:
+    async def start(self, preload: Iterable[Backend] = ()) -> None:
         """Begin to sweep, and start `preload` one after the other. Raises what keeps one of those from loading."""
         self._sweeper = asyncio.create_task(self._sweep())
+        for model in self.models:
+            await model.open()
         for model in preload:
-            await model.client()
+            await model.ready()
 
     async def stop(self, grace: float) -> None:
         """Stop all models; running requests get `grace` seconds."""
@@ -95,9 +99,9 @@ class Router:
             self._sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._sweeper
-        await asyncio.gather(*(model.stop(grace) for model in self.models))
+        await asyncio.gather(*(model.close(grace) for model in self.models))
 
-    async def make_room(self, model: ServedModel) -> None:
+    async def make_room(self, model: Backend) -> None:
         """Before `model` loads: stop models that nobody uses, the longest unused first, until its weights fit beside
         the others; wait for those that are used. Raises ModelUnavailableError when there is no room in time.
         """
@@ -116,13 +120,13 @@ class Router:
                 else:
                     await asyncio.sleep(_LOOK_EVERY)
 
-    def _in_memory(self, besides: ServedModel | None = None) -> list[ServedModel]:
+    def _in_memory(self, besides: Backend | None = None) -> list[Backend]:
         return [model for model in self.models if model is not besides and model.in_memory]
 
-    def _over_limit(self, models: Iterable[ServedModel]) -> bool:
+    def _over_limit(self, models: Iterable[Backend]) -> bool:
         return self._memory_limit is not None and sum(model.weight_bytes for model in models) > self._memory_limit
 
-    def _idle(self, models: Iterable[ServedModel]) -> list[ServedModel]:
+    def _idle(self, models: Iterable[Backend]) -> list[Backend]:
         """Those that nobody uses, the longest unused first."""
         idle = [model for model in models if model.state == "ready" and not model.under_way]
         return sorted(idle, key=lambda model: model.last_used)
@@ -131,7 +135,7 @@ class Router:
         """Stop what nobody used for too long, and what turned out larger than it was thought when it started."""
         while True:
             await asyncio.sleep(self._sweep_every)
-            for model in self._idle(self.models):
+            for model in self._idle(self._in_memory()):
                 unused = time.monotonic() - model.last_used
                 too_long = self._idle_unload is not None and unused > self._idle_unload
                 if not model.under_way and (too_long or self._over_limit(self._in_memory())):

@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..engine.errors import TriptychError
 from ..models import identify
 from ..replica.client import ReplicaClient, ReplicaLostError
 from ..replica.process import ReplicaProcess
-from ..replica.protocol import Phase, Report
-from .generation import Generation, ModelInfo, ModelUnavailableError
+from ..replica.protocol import Encoded, Phase, Report
+from .backend import State
+from .generation import ChatPrompt, Generation, ModelInfo, ModelUnavailableError, Picture, RawPrompt
 from .served_run import ServedRun
 
 log = logging.getLogger("triptych.server")
 
-State = Literal["stopped", "starting", "ready", "failed"]
 StartReplica = Callable[["ModelSpec", Callable[[Phase], None]], ReplicaProcess]
 
 _LONGEST_WAIT = 60.0
@@ -111,6 +111,23 @@ class ServedModel:
         return self.spec.name
 
     @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.spec.aliases
+
+    @property
+    def model(self) -> str:
+        return self.spec.model
+
+    @property
+    def note(self) -> str:
+        return self.spec.note
+
+    @property
+    def upstream(self) -> str | None:
+        """None: it runs here."""
+        return None
+
+    @property
     def under_way(self) -> int:
         """Requests that have not ended."""
         return self._client.under_way if self._client is not None else 0
@@ -135,6 +152,20 @@ class ServedModel:
     def begin(self, generation: Generation) -> ServedRun:
         """Begin a generation; the model is started if it does not run."""
         return ServedRun(self, generation)
+
+    async def ready(self) -> ModelInfo:
+        """What runs, started if need be. Raises what keeps it from answering."""
+        await self.client()
+        assert self.info is not None
+        return self.info
+
+    async def encode(self, prompt: ChatPrompt | RawPrompt, pictures: Sequence[Picture] = ()) -> Encoded:
+        """Token ids of a prompt, pictures expanded. Raises what is wrong with it."""
+        return await (await self.client()).encode(prompt, pictures)
+
+    async def decode(self, token_ids: list[int]) -> str:
+        """The text of token ids, special tokens spelled out."""
+        return await (await self.client()).decode(token_ids)
 
     async def client(self) -> ReplicaClient:
         """A connection to the running replica, started if need be.
@@ -231,6 +262,13 @@ class ServedModel:
         self._client = self.report = None
         if process is not None:
             await process.stop(grace=0.0)
+
+    async def open(self) -> None:
+        """Nothing goes on without requests: a model starts when it is asked for."""
+
+    async def close(self, grace: float) -> None:
+        """The server ends."""
+        await self.stop(grace)
 
     async def stop(self, grace: float = 10.0) -> None:
         """Let running requests finish for `grace` seconds and free the model; the next request starts it again."""

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..engine.errors import QueueFullError, TriptychError
+from .backend import Backend
 from .exchange import Exchange
+from .files.library import FileLibrary
 from .generation import Generation, ModelInfo, Picture, Run
 from .metered import metered
 from .metrics import Metrics
 from .pictures import Fetch, read_pictures
 from .router import Router
-from .served import ServedModel
+
+
+# What stands before the id of a stored file where an image's URL may be.
+FILE = "file-id:"
+# Larger than any priority that callers give.
+_BEHIND_ALL = 1 << 40
 
 
 class TooManyImagesError(TriptychError):
     """A request shows more images than are accepted."""
+
+
+class UnknownFileError(TriptychError):
+    """The caller has no file with the id of an image."""
+
+    code = "file_not_found"
 
 
 class NoVisionError(TriptychError):
@@ -45,16 +58,15 @@ class Service:
     metrics: Metrics
     most_images: int = 64
     most_waiting: int = 256
+    files: FileLibrary | None = None
     under_way: Counter[str] = field(default_factory=Counter)
 
-    async def ready(self, model: ServedModel) -> ModelInfo:
+    async def ready(self, model: Backend) -> ModelInfo:
         """What runs under `model`, which is started if need be. Raises what keeps it from answering."""
-        await model.client()
-        assert model.info is not None
-        return model.info
+        return await model.ready()
 
-    async def pictures(self, model: ServedModel, urls: Sequence[str]) -> tuple[Picture, ...]:
-        """The images of a request for `model`. Raises NoVisionError, TooManyImagesError, PictureError."""
+    async def pictures(self, model: Backend, urls: Sequence[str], owner: str = "") -> tuple[Picture, ...]:
+        """The images of a request of `owner` for `model`. Raises NoVisionError, TooManyImagesError, PictureError."""
         if not urls:
             return ()
         if len(urls) > self.most_images:
@@ -64,7 +76,7 @@ class Service:
             hint = f"; models that may take images: {', '.join(seeing)}" if seeing else ""
             raise NoVisionError(f"the model {model.name} reads text only, it takes no images{hint}")
         found: list[Picture] = []
-        for number, picture in enumerate(await read_pictures(urls, self.fetch)):
+        for number, picture in enumerate(await read_pictures(urls, partial(self._image, owner))):
             if isinstance(picture, TriptychError):
                 raise PictureError(number, picture)
             if isinstance(picture, Exception):
@@ -72,7 +84,16 @@ class Service:
             found.append(picture)
         return tuple(found)
 
-    def begin(self, model: ServedModel, generation: Generation, exchange: Exchange) -> Run:
+    async def _image(self, owner: str, url: str) -> bytes:
+        """The bytes behind a URL, a data URI, base64, or `FILE` and the id of one of the owner's files."""
+        if not url.startswith(FILE):
+            return await self.fetch(url)
+        record = None if self.files is None else await self.files.get(owner, url.removeprefix(FILE))
+        if self.files is None or record is None:
+            raise UnknownFileError("there is no file with this id")
+        return b"".join([part async for part in await self.files.content(record)])
+
+    def begin(self, model: Backend, generation: Generation, exchange: Exchange) -> Run:
         """Put a generation to a model; it is counted, and what it used stands in the exchange's line of the log.
 
         Raises QueueFullError, for the first generation of an exchange only: what has begun goes on.
@@ -81,6 +102,8 @@ class Service:
         if "model" not in exchange.told and self.under_way[name] >= self.most_waiting:
             self.metrics.rejected(name, "queue_full")
             raise QueueFullError(f"{self.under_way[name]} requests of the model {name} are under way; try again later")
+        if exchange.background:
+            generation = replace(generation, priority=min(generation.priority, _BEHIND_ALL) + _BEHIND_ALL)
         self.under_way[name] += 1
         release = partial(self.under_way.subtract, (name,))
         return metered(model.begin(generation), generation, name, self.metrics, exchange.told, release)

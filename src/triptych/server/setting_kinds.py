@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..engine.errors import TriptychError
 
@@ -202,6 +203,26 @@ def _read_key(value: Any) -> str:
     return str(value)
 
 
+def _read_database(value: Any) -> str:
+    url = _text_of(value)
+    parts = urlsplit(url)
+    _passing(parts.scheme in ("postgresql", "postgres") and bool(parts.path.strip("/")))
+    return url.replace("postgres://", "postgresql://", 1)
+
+
+def _write_database(value: str) -> str:
+    """Without the password."""
+    parts = urlsplit(value)
+    return value if parts.password is None else value.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _read_storage(value: Any) -> str:
+    url = _text_of(value)
+    parts = urlsplit(url)
+    _passing(parts.scheme in ("s3", "gs", "az") and bool(parts.netloc) and parts.password is None)
+    return url
+
+
 SWITCH = Kind("true or false", _read_switch, _parse_switch, lambda value: str(value).lower())
 SIZE = Kind("a size in bytes such as 1048576, 512M or 8G", _read_size, write=write_size)
 TEXT = Kind("text", _text_of)
@@ -210,5 +231,7 @@ KEY = Kind("a key: ASCII letters, digits and marks, without spaces", _read_key)
 PATH = Kind("a path", lambda value: Path(_text_of(value)).expanduser())
 HOST = Kind("an address or a host name", _read_host)
 HOST_NAME = Kind("a host name such as images.example.com, without scheme, port or path", _read_host_name)
+DATABASE = Kind("a URL such as postgresql://user@host/triptych", _read_database, write=_write_database)
+STORAGE = Kind("the URL of an object store such as s3://bucket/folder", _read_storage)
 NETWORK = Kind("a network such as 10.0.0.0/8 or fd00::/8", lambda value: ip_network(_text_of(value)))
 ORIGIN = Kind("an origin such as https://example.com, without a path, or *", _read_origin)

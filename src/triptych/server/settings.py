@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from .model_settings import EMBEDDED_MODELS, MODELS, ModelSettings, Upstream, read_models
 from .setting_kinds import (
+    DATABASE,
     HOST,
     HOST_NAME,
     KEY,
@@ -20,6 +21,7 @@ from .setting_kinds import (
     ORIGIN,
     PATH,
     SIZE,
+    STORAGE,
     SWITCH,
     Kind,
     Place,
@@ -41,6 +43,8 @@ OTHER_VARIABLES = (
     "TRIPTYCH_CONFIG", "TRIPTYCH_MODEL", "TRIPTYCH_CACHE", "TRIPTYCH_DEBUG", "TRIPTYCH_DEMO_ARGS", "TRIPTYCH_URL",
     "TRIPTYCH_API_KEY",
 )  # fmt: skip
+# What Triptych's own tests are told.
+_TESTS = "TRIPTYCH_TEST_"
 # Kubernetes tells every container of the services beside it; one called triptych gives TRIPTYCH_PORT=tcp://10.0.0.1:80.
 _SERVICE_LINK = re.compile(
     r"TRIPTYCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
@@ -71,6 +75,7 @@ class Settings:
     keys_file: Path | None = None
     no_auth: bool = False
     max_body: int = 64 << 20
+    max_upload: int = 512 << 20
     max_images: int = 64
     fetch_seconds: float = 10.0
     fetch_bytes: int = 20 << 20
@@ -83,6 +88,8 @@ class Settings:
     log_format: Literal["auto", "json", "text"] = "auto"
     log_content: bool = False
     data: Path = field(default_factory=data_folder)
+    database: str | None = field(default=None, repr=False)
+    storage: str | None = None
     file: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -142,6 +149,7 @@ KINDS: dict[str, Kind] = {
     "keys_file": PATH,
     "no_auth": SWITCH,
     "max_body": SIZE,
+    "max_upload": SIZE,
     "max_images": whole(1),
     "fetch_seconds": seconds(above=0),
     "fetch_bytes": SIZE,
@@ -154,9 +162,11 @@ KINDS: dict[str, Kind] = {
     "log_format": choice("auto", "json", "text"),
     "log_content": SWITCH,
     "data": PATH,
+    "database": or_none(DATABASE, "SQLite in the data folder"),
+    "storage": or_none(STORAGE, "the data folder"),
 }
 # Their values are never repeated in an error.
-_SECRET = ("keys", "models")
+_SECRET = ("keys", "models", "database")
 
 
 def variable(key: str) -> str:
@@ -165,14 +175,14 @@ def variable(key: str) -> str:
 
 
 def written(key: str, value: Any) -> str:
-    """The value of a setting as people write it, keys only counted."""
+    """The value of a setting as people write it, keys only counted and passwords left out."""
     if key == "keys":
         return f"set ({len(value)})" if value else "not set"
     return "none" if value is None else KINDS[key].write(value)
 
 
 def _plain(key: str, value: Any) -> Any:
-    if key == "keys":
+    if key == "keys" or (key == "database" and value is not None):
         return written(key, value)
     if key == "models":
         return [model.shown() for model in value]
@@ -224,7 +234,7 @@ def _written(
         place.reject_unknown(table, KINDS)
         yield from ((place, key, value, False) for key, value in table.items())
     for name, text in environ.items():
-        if not name.startswith(_PREFIX) or name in OTHER_VARIABLES or not text:
+        if not name.startswith(_PREFIX) or name in OTHER_VARIABLES or name.startswith(_TESTS) or not text:
             continue
         if _SERVICE_LINK.fullmatch(name) or _SERVICE_LINK.fullmatch(f"{name}={text}"):
             continue

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import uvicorn
 
+from ..replica.protocol import Phase
 from .app import App, Options
+from .backend import Backend
 from .delivery.fetch import FetchError, FetchLimits, ImageFetcher
 from .delivery.guard import Guard
 from .logs import configure
 from .metrics import Metrics
 from .model_settings import ModelSettings
 from .names import ALIASES, NOTE
+from .records import Records, open_records
 from .router import Router
 from .served import ModelSpec, ServedModel
 from .service import Service
 from .settings import Settings, SettingsError
+from .upstream.model import UpstreamModel
 
 log = logging.getLogger("triptych.server")
 
@@ -39,14 +44,14 @@ class Built:
     metrics: Metrics
 
 
-def build(settings: Settings) -> Built:
-    """Everything that the settings ask for, nothing of it started. Raises SettingsError."""
+def build(settings: Settings, records: Records | None = None) -> Built:
+    """Everything that the settings ask for, nothing of it started."""
     metrics = Metrics([model.name for model in settings.models])
-    models = [ServedModel(spec, on_phase=metrics.phase) for spec in specs(settings.models)]
+    models = backends(settings.models, metrics.phase)
     preload = tuple(
         served
         for served, model in zip(models, settings.models, strict=True)
-        if settings.preload or model.preload
+        if (settings.preload or model.preload) and model.upstream is None  # nothing of it is loaded here
     )
     router = Router(models, settings.idle_unload, settings.memory_limit)
     guard = Guard.allowing([*settings.allow_networks, *settings.allow_hosts])
@@ -54,12 +59,15 @@ def build(settings: Settings) -> Built:
     options = Options(
         keys=settings.keys,
         most_body=settings.max_body,
+        most_upload=settings.max_upload,
         drain=settings.drain_seconds,
         preload=preload,
         cors_origins=settings.cors_origins,
     )
-    service = Service(router, partial(_fetch, fetcher, metrics), metrics, settings.max_images, settings.max_queue)
-    return Built(App(service, options, on_stop=fetcher.close), router, metrics)
+    files = None if records is None else records.files
+    fetch = partial(_fetch, fetcher, metrics)
+    service = Service(router, fetch, metrics, settings.max_images, settings.max_queue, files)
+    return Built(App(service, options, fetcher.close, records), router, metrics)
 
 
 async def _fetch(fetcher: ImageFetcher, metrics: Metrics, source: str) -> bytes:
@@ -76,34 +84,48 @@ async def _fetch(fetcher: ImageFetcher, metrics: Metrics, source: str) -> bytes:
         metrics.image_fetched(time.perf_counter() - started, outcome)
 
 
-def specs(models: Sequence[ModelSettings]) -> list[ModelSpec]:
-    """What is served. An embedded model also answers to the names that people have in their code, unless another model
-    of these settings does. Raises SettingsError for what is not built.
+def backends(models: Sequence[ModelSettings], on_phase: Callable[[str, Phase], None]) -> list[Backend]:
+    """What is served: models that run here, and those that upstreams answer for. An embedded model also answers to the
+    names that people have in their code, unless another model of these settings does.
     """
     taken = {name for model in models for name in (model.name, *model.aliases)}
-    found = []
+    found: list[Backend] = []
     for model in models:
         if model.upstream is not None:
-            raise SettingsError(f"model {model.name}: upstream servers are not built yet; name one of this machine")
+            found.append(UpstreamModel(model.name, model.upstream, model.aliases))
+            continue
         known = tuple(name for name in ALIASES.get(model.model, ()) if name not in taken)
         note = NOTE if model.model in ALIASES else ""
-        found.append(ModelSpec(model.name, model.model, (*model.aliases, *known), dict(model.options), note))
+        spec = ModelSpec(model.name, model.model, (*model.aliases, *known), dict(model.options), note)
+        found.append(ServedModel(spec, on_phase=on_phase))
     return found
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C, then let running requests finish. Raises SettingsError, also for a taken port."""
+    """Serve until SIGTERM or Ctrl-C, then let running requests finish.
+
+    Raises SettingsError, also for a taken port, and what keeps the data folder or the database from being used.
+    """
     if (error := settings.binding_error()) is not None:
         raise error
     configure(settings)
-    built = build(settings)
     listener = _listen(settings.host, settings.port)
-    _announce(settings, listener.getsockname()[1], built.router)
-    config = uvicorn.Config(
-        built.app, log_config=None, access_log=False, timeout_keep_alive=_KEEP_ALIVE, server_header=False,
-        timeout_graceful_shutdown=round(settings.drain_seconds) or None, ws="none",
-    )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listener])
+    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+        runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    records = await open_records(settings.data, settings.database, settings.storage)
+    try:
+        built = build(settings, records)
+        _announce(settings, listener.getsockname()[1], built.router)
+        config = uvicorn.Config(
+            built.app, log_config=None, access_log=False, timeout_keep_alive=_KEEP_ALIVE, server_header=False,
+            timeout_graceful_shutdown=round(settings.drain_seconds) or None, ws="none",
+        )  # fmt: skip
+        await uvicorn.Server(config).serve(sockets=[listener])
+    finally:
+        await records.close()
 
 
 def _announce(settings: Settings, port: int, router: Router) -> None:
@@ -113,8 +135,9 @@ def _announce(settings: Settings, port: int, router: Router) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"\n  OpenAI clients: base URL http://{host}:{port}/v1", file=sys.stderr)
         for model in router.models:
-            also = f" (also {', '.join(model.spec.aliases[:3])}, ...)" if model.spec.aliases else ""
-            print(f"  {model.name}{also}", file=sys.stderr)
+            also = f" (also {', '.join(model.aliases[:3])}, ...)" if model.aliases else ""
+            there = f" at {model.upstream}" if model.upstream else ""
+            print(f"  {model.name}{also}{there}", file=sys.stderr)
         print("  Ctrl-C stops it.\n", file=sys.stderr, flush=True)
 
 
