@@ -149,7 +149,8 @@ def piece(frame: protocol.Submit, index: int, text: str, token: int, finish: str
 def said(prompt: protocol.Prompt) -> list[str]:
     """The words of a prompt's last message."""
     if isinstance(prompt, protocol.RawPrompt):
-        return prompt.text.split() if isinstance(prompt.text, str) else [str(token) for token in prompt.text]
+        words = prompt.text.split() if isinstance(prompt.text, str) else [str(token) for token in prompt.text]
+        return words or ["nothing"]
     content = prompt.messages[-1]["content"]
     texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
     return " ".join(texts).split() or ["nothing"]

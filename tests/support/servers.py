@@ -18,6 +18,7 @@ from triptych.replica.process import ReplicaProcess
 from triptych.server.app import App, Options
 from triptych.server.metrics import Metrics
 from triptych.server.pictures import Fetch
+from triptych.server.records import open_records
 from triptych.server.router import Router
 from triptych.server.served import ModelSpec, ServedModel, Waits
 from triptych.server.service import Service
@@ -51,13 +52,16 @@ class Running:
 @contextmanager
 def serving(
     models: list[ServedModel], fetch: Fetch = no_fetch, options: Options | None = None, most_waiting: int = 256,
-    **router: Any,
+    data: Path | None = None, database: str | None = None, **router: Any,
 ) -> Iterator[Running]:
-    """The application on a free port of the loopback address."""
+    """The application on a free port of the loopback address; with `data` it keeps files and batches there."""
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
     metrics = Metrics([model.name for model in models])
-    app = App(Service(routes, fetch, metrics, most_waiting=most_waiting), options or Options(drain=5))
+    records = None if data is None else loop.run_until_complete(open_records(data, database))
+    files = None if records is None else records.files
+    service = Service(routes, fetch, metrics, most_waiting=most_waiting, files=files)
+    app = App(service, options or Options(drain=5), None if records is None else records.close, records)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
 
     def run() -> None:

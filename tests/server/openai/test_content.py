@@ -167,14 +167,14 @@ def test_all_spellings_of_images_and_the_paths_that_errors_name():
         (1, "", None),
         ({}, ".type", "unsupported_content"),
         ({"type": "input_audio", "input_audio": {}}, ".type", "unsupported_content"),
-        ({"type": "file", "file": {}}, ".type", "unsupported_content"),
+        ({"type": "file", "file": {}}, ".file.file_id", "file_not_found"),
         ({"type": {"a": "b" * 1000}}, ".type", "unsupported_content"),
         ({"type": "text", "text": 5}, ".text", None),
         ({"type": "image_url"}, ".image_url", None),
         ({"type": "image_url", "image_url": {}}, ".image_url.url", None),
         ({"type": "image_url", "image_url": {"url": 5}}, ".image_url.url", None),
         ({"type": "image_url", "image_url": ""}, ".image_url", None),
-        ({"type": "input_image", "file_id": "file-1"}, ".image_url", None),
+        ({"type": "input_image", "file_id": "x-1"}, ".file_id", "file_not_found"),
     ],
 )
 def test_parts_that_are_refused(part, param, code):

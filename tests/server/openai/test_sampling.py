@@ -8,7 +8,7 @@ from triptych.server.dialects.openai.errors import OpenAIError
 from triptych.server.dialects.openai.sampling import chat_params, completion_params, with_defaults
 from triptych.server.dialects.openai.wire import ChatRequest, CompletionRequest
 
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
 
 
 def params(**fields) -> SamplingParams:

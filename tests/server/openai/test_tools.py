@@ -10,7 +10,9 @@ from triptych.server.dialects.openai.errors import OpenAIError
 from triptych.server.dialects.openai.tools import Tools
 from triptych.server.dialects.openai.wire import ChatRequest
 
-NUMBERS = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+NUMBERS = {
+    "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False,
+}  # fmt: skip
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 

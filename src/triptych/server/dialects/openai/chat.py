@@ -9,14 +9,15 @@ from typing import Any
 import msgspec
 
 from ....replica.protocol import Admitted, ChatPrompt, Piece
+from ...backend import Backend
 from ...exchange import Answer, Events, Exchange
 from ...generation import Generation, ModelInfo, Run
-from ...served import ServedModel
 from ...service import Service
 from .content import Content, read_messages
 from .errors import from_error, invalid, read_body, unsupported
 from .form import DONE, Chunks, event, headers, new_id, now, stop_reason, to_json, usage_of
 from .logprobs import chat_logprobs, prompt_logprobs, shown_logprobs
+from .rendered import read_back
 from .sampling import chat_params, with_defaults
 from .tools import Tools
 from .wire import ChatRequest
@@ -31,7 +32,7 @@ class Chat:
     """
 
     request: ChatRequest
-    model: ServedModel
+    model: Backend
     info: ModelInfo
     run: Run
     admitted: Admitted
@@ -79,14 +80,15 @@ async def _begin(service: Service, exchange: Exchange, request: ChatRequest, con
     tools = Tools.of(request)
     params = chat_params(request, tools.constraint)  # what is wrong is told before a model is started
     tools.show(content)
-    pictures = await service.pictures(model, content.urls)
+    pictures = await service.pictures(model, content.urls, exchange.owner)
     info = await service.ready(model)
     if info.defaults:
         params = chat_params(with_defaults(request, info.defaults), tools.constraint)
+    content.messages = read_back(content.messages, info)
     prompt = ChatPrompt(content.messages)
     prompt_ids = None
     if request.return_token_ids:
-        prompt_ids = (await (await model.client()).encode(prompt, pictures)).token_ids
+        prompt_ids = (await model.encode(prompt, pictures)).token_ids
     generation = Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
     run = service.begin(model, generation, exchange)
     try:

@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 
 from ....engine.request import Usage
-from ....replica.client import ReplicaClient
 from ....replica.protocol import Logprob, Piece, RawPrompt
+from ...backend import Backend
 from ...exchange import Answer, Events, Exchange
 from ...generation import Generation, ModelInfo, Picture, Run
-from ...served import ServedModel
 from ...service import Service
 from .errors import from_error, invalid, missing, read_body
 from .form import DONE, Chunks, event, headers, new_id, now, stop_reason, to_json, usage_of
@@ -40,11 +39,11 @@ class Completion:
     """One request under way: a run and an echo for each prompt."""
 
     request: CompletionRequest
-    model: ServedModel
+    model: Backend
     info: ModelInfo
     limit: int
     runs: list[Run]
-    prompt_tokens: int
+    prompt_tokens: int | None
     echoes: list[Echo]
     params: list[str]
     id: str = field(default_factory=lambda: new_id("cmpl"))
@@ -96,14 +95,13 @@ async def _begin(
 ) -> Completion:
     model = service.router.find(request.model)
     params, limit = completion_params(request)  # what is wrong is told before a model is started
-    pictures = await service.pictures(model, request.images or [])
+    pictures = await service.pictures(model, request.images or [], exchange.owner)
     info = await service.ready(model)
     if info.defaults:
         params, limit = completion_params(with_defaults(request, info.defaults))
     echoes = [Echo()] * len(prompts)
     if request.echo or request.return_token_ids:
-        client = await model.client()
-        echoes = [await _shown(client, prompt, pictures) for prompt in prompts]
+        echoes = [await _shown(model, prompt, pictures) for prompt in prompts]
     generations = [
         Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
         for prompt in prompts
@@ -115,14 +113,15 @@ async def _begin(
         for run in runs:
             run.abort()
         raise
-    counted = sum(each.prompt_tokens for each in admitted)
-    return Completion(request, model, info, limit, runs, counted, echoes, images)
+    counted = [each.prompt_tokens for each in admitted if each.prompt_tokens is not None]
+    total = sum(counted) if len(counted) == len(admitted) else None
+    return Completion(request, model, info, limit, runs, total, echoes, images)
 
 
-async def _shown(client: ReplicaClient, prompt: RawPrompt, pictures: Sequence[Picture]) -> Echo:
-    encoded = await client.encode(prompt, pictures)
+async def _shown(model: Backend, prompt: RawPrompt, pictures: Sequence[Picture]) -> Echo:
+    encoded = await model.encode(prompt, pictures)
     # The first token as a text begins with it: without the space that tokenizers put before a text.
-    first = await client.decode(encoded.token_ids[:1])
+    first = await model.decode(encoded.token_ids[:1])
     return Echo(encoded.text, (first, *encoded.tokens[1:]), tuple(encoded.token_ids))
 
 

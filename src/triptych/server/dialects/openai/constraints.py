@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from ....engine.request import Constraint, ConstraintKind
+from .closing import closed
 from .errors import OpenAIError, invalid, unsupported
-from .wire import Sampled
+from .wire import ResponsesRequest, Sampled, TextFormat
 
 _DEEPEST_SCHEMA = 64
 
@@ -17,10 +18,10 @@ def constraint_of(request: Sampled, forced: Constraint | None = None) -> Constra
     and a forced tool the tool counts, whose call has no other text beside it.
     """
     found = dict(_spelled(request))
-    wanted = _response_format(request.response_format)
+    name, wanted = _wanted(request)
     if found and (wanted or forced):
         other = next(iter(found))
-        rival = "response_format" if wanted else "tool_choice"
+        rival = name if wanted else "tool_choice"
         raise invalid(rival, f"{rival} and {other} both constrain the output; give one.")
     if len(found) > 1:
         raise invalid(list(found)[1], f"{' and '.join(found)} both constrain the output; give one.")
@@ -63,6 +64,27 @@ def _constraint(kind: ConstraintKind, value: Any, param: str) -> Constraint:
     return Constraint(kind, value)
 
 
+def _wanted(request: Sampled) -> tuple[str, Constraint | None]:
+    """The form that OpenAI's own field asks for, and what that field is called."""
+    if not isinstance(request, ResponsesRequest):
+        return "response_format", _response_format(request.response_format)
+    return "text.format", _text_format(request.text.format if request.text else None)
+
+
+def _text_format(wanted: TextFormat | None) -> Constraint | None:
+    """What the Responses API asks for; a schema stands beside its type, without an object around it."""
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type not in ("json_object", "json_schema"):
+        raise OpenAIError(
+            f"text.format.type {wanted.type!r:.80} is not supported; there are text, json_object and json_schema.",
+            "text.format.type", "unsupported_value",
+        )  # fmt: skip
+    if wanted.type == "json_object" and wanted.schema is None:
+        return Constraint("json_object")
+    return Constraint("json_schema", schema(wanted.schema or {}, "text.format.schema"))
+
+
 def _response_format(wanted: dict[str, Any] | None) -> Constraint | None:
     kind = (wanted or {}).get("type", "text")
     if wanted is None or kind == "text":
@@ -86,7 +108,9 @@ def _response_format(wanted: dict[str, Any] | None) -> Constraint | None:
 
 
 def schema(value: Any, param: str) -> Any:
-    """A JSON schema, also as text. Raises for what is none, and for one that is nested too deeply to be walked."""
+    """A JSON schema, also as text, its objects closed. Raises for what is none, and for one that is nested too deeply
+    to be walked.
+    """
     why = None
     if isinstance(value, str):
         try:
@@ -99,7 +123,7 @@ def schema(value: Any, param: str) -> Any:
         why = f"it is nested deeper than {_DEEPEST_SCHEMA} levels"
     if why is not None:
         raise OpenAIError(f"Invalid schema for response_format: {param}: {why}.", param, "invalid_json_schema")
-    return value
+    return closed(value)
 
 
 def _deeper_than(value: Any, most: int) -> bool:

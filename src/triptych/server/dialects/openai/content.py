@@ -8,15 +8,18 @@ into the engine's form here, so that no template has to.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...service import FILE
 from .errors import OpenAIError, invalid, missing
+from .files import stored_id
 from .wire import Message
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TEXTS = ("text", "input_text", "output_text", "refusal")
-_IMAGES = ("image_url", "input_image", "image")
+_IMAGES = ("image_url", "input_image", "image", "file")
 _MARK = "<image>"
 
 
@@ -27,6 +30,15 @@ class Content:
     messages: list[dict[str, Any]] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     params: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message and its place in the body: `where` is the path of the message, `content` that of what it says."""
+
+    message: Message
+    where: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +65,19 @@ class _Turn:
 
 
 def read_messages(messages: list[Message] | None, *, interleave: bool, continued: bool) -> Content:
+    """The conversation of `messages`. Raises OpenAIError."""
+    if not messages:
+        raise missing("messages")
+    places = [f"messages[{number}]" for number in range(len(messages))]
+    said = [Said(message, where, f"{where}.content") for message, where in zip(messages, places, strict=True)]
+    return read_conversation(said, interleave=interleave, continued=continued)
+
+
+def read_conversation(said: Sequence[Said], *, interleave: bool = False, continued: bool = False) -> Content:
     """The conversation. `interleave` keeps images where they stand among texts, else they go before them. With
     `continued` the last assistant message is left open; otherwise it is history, and a new answer begins.
     """
-    if not messages:
-        raise missing("messages")
-    turns = _merge([_read(f"messages[{number}]", message, interleave) for number, message in enumerate(messages)])
+    turns = _merge([_read(each, interleave) for each in said])
     if continued and turns[-1].role != "assistant":
         raise invalid("continue_final_message", "continue_final_message needs an assistant message at the end.")
     if not continued and turns[-1].role == "assistant":
@@ -100,11 +119,12 @@ def _merge(turns: list[_Turn]) -> list[_Turn]:
 # ---- one message ----------------------------------------------------------------------------------------------------
 
 
-def _read(where: str, message: Message, interleave: bool) -> _Turn:
+def _read(said: Said, interleave: bool) -> _Turn:
+    message, where = said.message, said.where
     if message.role not in _ROLES:
         raise invalid(f"{where}.role", f"Invalid role {message.role!r:.80}: there are {', '.join(_ROLES)}.")
     role = {"developer": "system", "tool": "user", "function": "user"}.get(message.role, message.role)
-    parts = _read_parts(where, role, message.content)
+    parts = _read_parts(said.content, role, message.content)
     if message.role in ("tool", "function"):
         label = f"[tool result {message.tool_call_id or message.name or ''}".rstrip() + "]"
         text = next((number for number, part in enumerate(parts) if isinstance(part, str)), None)
@@ -160,7 +180,7 @@ def _read_parts(where: str, role: str, content: str | list[Any] | None) -> list[
         return [content] if content else []
     parts: list[str | _Image] = []
     for place, part in enumerate(content):
-        path = f"{where}.content[{place}]"
+        path = f"{where}[{place}]"
         read = part if isinstance(part, str) else _read_part(path, part)
         if isinstance(read, _Image) and role != "user":
             raise OpenAIError(f"Images may stand in user messages only, not in {role}'s.", path, "unsupported_content")
@@ -172,7 +192,9 @@ def _read_parts(where: str, role: str, content: str | list[Any] | None) -> list[
 def _read_part(path: str, part: Any) -> str | _Image | None:
     if not isinstance(part, dict):
         raise invalid(path, "A content part must be an object with a type.")
-    kind = part.get("type") or ("image_url" if "image_url" in part else "text" if "text" in part else None)
+    kind = part.get("type")
+    if kind is None:
+        kind = "image_url" if "image_url" in part else "text" if "text" in part else None
     if kind in _TEXTS:
         text = part.get("text", part.get("refusal"))
         if text is not None and not isinstance(text, str):
@@ -181,16 +203,27 @@ def _read_part(path: str, part: Any) -> str | _Image | None:
     if kind in _IMAGES:
         return _read_image(path, part)
     raise OpenAIError(
-        f"Content of type {kind!r:.80} is not supported; there are text and image_url.", f"{path}.type",
+        f"Content of type {kind!r:.80} is not supported; there are text, image_url and file.", f"{path}.type",
         "unsupported_content",
     )  # fmt: skip
 
 
 def _read_image(path: str, part: dict[str, Any]) -> _Image:
-    name = next((name for name in ("image_url", "image", "url") if part.get(name) is not None), "image_url")
-    url, path = part.get(name), f"{path}.{name}"
+    name = next((name for name in ("image_url", "image", "url", "file") if part.get(name) is not None), "image_url")
+    url: Any = part.get(name)
+    holder = part
     if isinstance(url, dict):
-        url, path = url.get("url"), f"{path}.url"
+        url, holder, path, name = url.get("url"), url, f"{path}.{name}", "url"
+    if url is None and (holder.get("file_id") is not None or "file" in part):
+        return _read_file(f"{path}.file_id", holder.get("file_id"))
+    path = f"{path}.{name}"
     if not isinstance(url, str) or not url:
         raise invalid(path, "An image needs a url: https, or a data URI with base64.")
     return _Image(url, path)
+
+
+def _read_file(path: str, file_id: Any) -> _Image:
+    """An image that was uploaded to /v1/files."""
+    if not isinstance(file_id, str) or not stored_id(file_id):
+        raise OpenAIError("There is no file with this id.", path, "file_not_found")
+    return _Image(FILE + stored_id(file_id), path)

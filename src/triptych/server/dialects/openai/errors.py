@@ -9,8 +9,10 @@ import msgspec
 
 from ....engine import errors
 from ....replica.client import ReplicaLostError
-from ...generation import ModelUnavailableError, UnknownModelError
+from ...files.blobs import BlobError
+from ...generation import ModelUnavailableError, NotSupportedError, UnknownModelError, UpstreamError
 from ...service import NoVisionError, PictureError, TooManyImagesError
+from ...store.store import StoreError
 
 T = TypeVar("T")
 
@@ -77,9 +79,11 @@ def _wrong(error: msgspec.DecodeError) -> OpenAIError:
     return OpenAIError(f"The body is not valid JSON: {text}.")
 
 
-def from_error(error: Exception, image_params: list[str], messages: str = "messages") -> OpenAIError:
+def from_error(
+    error: Exception, image_params: list[str], messages: str = "messages", form: str = "response_format"
+) -> OpenAIError:
     """Our own errors in OpenAI's words. `image_params` are the paths of the request's images in order; `messages` is
-    what the prompt is called in this request.
+    what the prompt is called in this request, `form` what the demanded form of the text is called.
     """
     if isinstance(error, OpenAIError):
         return error
@@ -92,8 +96,12 @@ def from_error(error: Exception, image_params: list[str], messages: str = "messa
         return OpenAIError(_sentence(text), messages, "too_many_images")
     if isinstance(error, UnknownModelError):
         return OpenAIError(text, "model", "model_not_found", 404)
+    if isinstance(error, NotSupportedError):
+        return OpenAIError(_sentence(text), "model", "unsupported_model")
+    if isinstance(error, UpstreamError):
+        return OpenAIError(_sentence(text), None, "upstream_error", 502, "server_error", {"x-should-retry": "false"})
     if isinstance(error, ModelUnavailableError):
-        return _unavailable(text, "model_loading", error.retry_after)
+        return _unavailable(text, error.code, error.retry_after)
     if isinstance(error, ReplicaLostError):
         return _unavailable(text, "model_loading", 5)
     if isinstance(error, errors.QueueFullError):
@@ -105,7 +113,9 @@ def from_error(error: Exception, image_params: list[str], messages: str = "messa
     if isinstance(error, errors.ImageError):
         return _image(text, image_params)
     if isinstance(error, errors.ConstraintError):
-        return OpenAIError(f"Invalid schema for response_format: {text}", "response_format", "invalid_json_schema")
+        return OpenAIError(f"Invalid schema for response_format: {text}", form, "invalid_json_schema")
+    if isinstance(error, StoreError | BlobError):
+        return _unavailable("What the server keeps cannot be reached now.", "storage_unavailable", 10)
     if isinstance(error, errors.ParameterError):
         return OpenAIError(_sentence(text), error.name or None)
     if isinstance(error, errors.PromptError):
@@ -125,6 +135,8 @@ def _unavailable(text: str, code: str, retry_after: float) -> OpenAIError:
 
 def _overflow(text: str) -> str:
     """With the phrases that clients look for: litellm, langchain and others tell an overflow by its text."""
+    if "maximum context length" in text:  # an upstream's own words
+        return text
     numbers = re.findall(r"\d+", text)
     maximum = next((n for n in re.findall(r"context (?:is|of) (\d+)", text)), numbers[-1] if numbers else "?")
     return (
@@ -140,13 +152,13 @@ def _image(text: str, image_params: list[str]) -> OpenAIError:
         number = int(label[1])
         param = image_params[number] if number < len(image_params) else None
         text = text[label.end() :]
-    code = "image_parse_error"
-    if "not an image" in text:
+    code, said = "image_parse_error", text.lower()  # an upstream begins its sentences with a capital
+    if "not an image" in said:
         code = "invalid_image_format"
-    elif "is empty" in text:
+    elif "is empty" in said:
         code = "empty_image_file"
-    elif "over the limit" in text or "too many pixels" in text:
-        code = "image_file_too_large" if "bytes" in text else "image_too_large"
+    elif "over the limit" in said or "too many pixels" in said:
+        code = "image_file_too_large" if "bytes" in said else "image_too_large"
     return OpenAIError(_sentence(text), param, code)
 
 

@@ -69,9 +69,11 @@ def stop_reason(value: str | int | None, finish_reason: str | None) -> str | int
 
 
 class Chunks:
-    """The events of one stream. `same` is what all of them have; it is encoded once."""
+    """The events of one stream. `same` is what all of them have; it is encoded once. With `prompt_tokens` None, as an
+    upstream leaves them until the end, the last event alone has usage.
+    """
 
-    def __init__(self, same: dict[str, Any], options: StreamOptions | None, prompt_tokens: int) -> None:
+    def __init__(self, same: dict[str, Any], options: StreamOptions | None, prompt_tokens: int | None) -> None:
         self._head = b"data: " + to_json(same)[:-1] + b',"choices":['
         self._usage = bool(options and options.include_usage)
         self._running = self._usage and bool(options and options.continuous_usage_stats)
@@ -82,7 +84,7 @@ class Chunks:
         """One choice's step of `tokens`; `more` is what goes beside `choices`."""
         self._completion_tokens += tokens
         usage = b',"usage":null' if self._usage else b""
-        if self._running:
+        if self._running and self._prompt_tokens is not None:
             prompt, completion = self._prompt_tokens, self._completion_tokens
             total = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
             usage = b',"usage":' + to_json(total)

@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from ....replica.protocol import ChatPrompt, RawPrompt
+from ...backend import Backend
 from ...exchange import Answer, Exchange
-from ...served import ServedModel
+from ...generation import NotSupportedError
 from ...service import Service
 from .content import read_messages
 from .errors import from_error, invalid, missing, read_body, unsupported
 from .form import to_json
+from .rendered import read_back
 from .tools import Tools
 from .wire import Bag, ChatRequest, Int, Message
 
@@ -21,7 +23,7 @@ _STARTED = int(time.time())
 _PARAMETERS = [
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "n", "logprobs", "top_logprobs",
     "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty", "response_format",
-    "structured_outputs", "tools", "tool_choice",
+    "structured_outputs", "tools", "tool_choice", "return_token_ids",
 ]  # fmt: skip
 
 
@@ -59,7 +61,7 @@ async def retrieve(service: Service, exchange: Exchange, body: bytes) -> Answer:
     return Answer(to_json(describe(model)))
 
 
-def describe(model: ServedModel) -> dict[str, Any]:
+def describe(model: Backend) -> dict[str, Any]:
     """A model in OpenAI's list, with what other lists know as well."""
     info = model.info
     described: dict[str, Any] = {
@@ -67,27 +69,27 @@ def describe(model: ServedModel) -> dict[str, Any]:
         "object": "model",
         "created": _STARTED,
         "owned_by": model.name.partition("/")[0] if "/" in model.name else "triptych",
-        "root": model.spec.model,
+        "root": model.model,
         "parent": None,
-        "aliases": list(model.spec.aliases),
+        "aliases": list(model.aliases),
         "state": model.state,
         "supported_parameters": _PARAMETERS,
     }
-    if model.spec.note:
-        described["description"] = model.spec.note
+    if model.note:
+        described["description"] = model.note
     if model.failure:
         described["failure"] = model.failure
     if info is not None:
         inputs = ["text", "image"] if info.vision else ["text"]
+        if info.max_context:  # an upstream may not tell
+            described |= {"max_model_len": info.max_context, "context_length": info.max_context}
         described |= {
-            "max_model_len": info.max_context,
-            "context_length": info.max_context,
-            "quantization": info.precision,
+            "quantization": info.precision or None,
             "architecture": {
                 "modality": f"{'+'.join(inputs)}->text",
                 "input_modalities": inputs,
                 "output_modalities": ["text"],
-                "tokenizer": info.architecture,
+                "tokenizer": info.architecture or None,
                 "instruct_type": None,
             },
             "default_sampling": info.defaults,
@@ -107,19 +109,20 @@ async def tokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
             content = read_messages(request.messages, interleave=False, continued=bool(request.continue_final_message))
             params = content.params
             Tools.of(ChatRequest(tools=request.tools)).show(content)
-            pictures = await service.pictures(model, content.urls)
-            prompt: ChatPrompt | RawPrompt = ChatPrompt(content.messages)
+            pictures = await service.pictures(model, content.urls, exchange.owner)
+            messages = read_back(content.messages, await service.ready(model))
+            prompt: ChatPrompt | RawPrompt = ChatPrompt(messages)
         elif request.prompt is not None:
             pictures, prompt = (), RawPrompt(request.prompt, request.add_special_tokens is not False)
         else:
             raise missing("prompt")
         info = await service.ready(model)
-        encoded = await (await model.client()).encode(prompt, pictures)
+        encoded = await model.encode(prompt, pictures)
     except Exception as error:
         raise from_error(error, params) from error
     answer = {
         "count": len(encoded.token_ids),
-        "max_model_len": info.max_context,
+        "max_model_len": info.max_context or None,
         "tokens": encoded.token_ids,
         "token_strs": encoded.tokens if request.return_token_strs else None,
     }
@@ -132,9 +135,9 @@ async def detokenize(service: Service, exchange: Exchange, body: bytes) -> Answe
     try:
         model = service.router.find(request.model)
         vocab = (await service.ready(model)).vocab
-        if not all(0 <= token < vocab for token in request.tokens):
+        if vocab and not all(0 <= token < vocab for token in request.tokens):
             raise invalid("tokens", f"tokens must be whole numbers from 0 to {vocab - 1}.")
-        text = await (await model.client()).decode(request.tokens)
+        text = await model.decode(request.tokens)
     except Exception as error:
         raise from_error(error, [], "tokens") from error
     return Answer(to_json({"prompt": text}))
@@ -143,7 +146,10 @@ async def detokenize(service: Service, exchange: Exchange, body: bytes) -> Answe
 async def tokenizer_info(service: Service, exchange: Exchange, body: bytes) -> Answer:
     """The special tokens and the chat template, as lm-eval asks for them."""
     try:
-        info = await service.ready(service.router.find(exchange.query.get("model")))
+        model = service.router.find(exchange.query.get("model"))
+        info = await service.ready(model)
+        if not info.tokenizer:
+            raise NotSupportedError(f"the server that answers for {model.name} does not tell its tokenizer")
     except Exception as error:
         raise from_error(error, []) from error
     return Answer(to_json({"tokenizer_class": "PreTrainedTokenizerFast", **info.tokenizer}))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Route
 
 from ...endpoint import (
+    FORM,
+    JSON,
     BodyTooLargeError,
     Doors,
     Endpoint,
+    FormError,
     Handler,
     NotAcceptingError,
     Refusal,
@@ -16,20 +19,27 @@ from ...endpoint import (
 )
 from ...exchange import Answer, Exchange
 from ...service import Service
-from . import chat, completions, models
+from . import chat, completions, models, responses
 from .errors import OpenAIError, from_error
 from .form import to_json
+from .kept import Kept
 
 PREFIXES = ("/v1", "", "/openai/v1")
 # Families of OpenAI's routes that are not provided: a clear answer instead of a bare 404.
 _ELSEWHERE = ("moderations", "images", "audio", "assistants", "threads", "realtime", "fine_tuning")
 
 
-def routes(doors: Doors) -> list[BaseRoute]:
-    """Every route of the dialect."""
+def routes(doors: Doors, kept: Kept | None = None) -> list[BaseRoute]:
+    """Every route of the dialect; those of files and batches with `kept`."""
     table: list[tuple[str, str, Handler]] = [
         ("POST", "/chat/completions", chat.create),
         ("POST", "/completions", completions.create),
+        ("POST", "/responses", responses.create),
+        ("POST", "/responses/input_tokens", responses.count),
+        ("GET", "/responses/{response_id}", responses.not_kept),
+        ("DELETE", "/responses/{response_id}", responses.not_kept),
+        ("POST", "/responses/{response_id}/cancel", responses.not_kept),
+        ("GET", "/responses/{response_id}/input_items", responses.not_kept),
         ("GET", "/models", models.list_all),
         ("GET", "/models/{model:path}", models.retrieve),
         ("POST", "/tokenize", models.tokenize),
@@ -37,9 +47,23 @@ def routes(doors: Doors) -> list[BaseRoute]:
         ("GET", "/tokenizer_info", models.tokenizer_info),
         ("POST", "/embeddings", no_embeddings),
     ]
+    if kept is not None:
+        files, batches = kept.file_routes, kept.batch_routes
+        table += [
+            ("POST", "/files", files.create),
+            ("GET", "/files", files.list_all),
+            ("GET", "/files/{file_id}", files.retrieve),
+            ("DELETE", "/files/{file_id}", files.delete),
+            ("GET", "/files/{file_id}/content", files.content),
+            ("POST", "/batches", batches.create),
+            ("GET", "/batches", batches.list_all),
+            ("GET", "/batches/{batch_id}", batches.retrieve),
+            ("POST", "/batches/{batch_id}/cancel", batches.cancel),
+        ]
     made: list[BaseRoute] = []
     for method, path, handler in table:
-        endpoint = Endpoint(doors, "openai", path, handler, refusal)
+        form = FORM if (method, path) == ("POST", "/files") else JSON
+        endpoint = Endpoint(doors, "openai", path, handler, refusal, form)
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         made += [Route(prefix + path, endpoint, methods=methods) for prefix in PREFIXES]
     return made
@@ -66,6 +90,9 @@ def _before_the_handler(error: Exception) -> OpenAIError | None:
     if isinstance(error, WrongContentTypeError):
         text = str(error)
         return OpenAIError(f"{text[0].upper()}{text[1:]}.", None, "unsupported_media_type", 415)
+    if isinstance(error, FormError):
+        text = str(error)
+        return OpenAIError(f"{text[0].upper()}{text[1:]}.")
     if isinstance(error, BodyTooLargeError):
         return OpenAIError(f"The body is over the limit of {error.most} bytes.", None, "request_too_large", 413)
     return None

@@ -11,14 +11,21 @@ from ....engine.errors import ParameterError
 from ....engine.request import Constraint, SamplingParams
 from .constraints import constraint_of
 from .errors import invalid, unsupported
-from .wire import ChatRequest, CompletionRequest, Sampled
+from .wire import ChatRequest, CompletionRequest, ResponsesRequest, Sampled
 
 T = TypeVar("T", bound=Sampled)
 
 _GREEDY_BELOW = 1e-5
 _MOST_STOPS = 64
 _MOST_LOGPROBS = 20
-_REFUSED = {
+# What a response must include to have log-probabilities.
+WITH_LOGPROBS = "message.output_text.logprobs"
+# Fields of chats and what they are called in a response.
+MOVED = {
+    "messages": "input", "max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format", "functions": "tools",
+}  # fmt: skip
+REFUSED = {
     "logprob_token_ids": "is not built; use logprobs.",
     "truncate_prompt_tokens": "is not built; shorten the prompt.",
     "cache_salt": "is not built; cached prompts are shared by all callers of a model.",
@@ -70,6 +77,27 @@ def completion_params(request: CompletionRequest) -> tuple[SamplingParams, int]:
             raise unsupported("logprobs", "cannot be had for an echoed prompt in a stream.")
         params = replace(params, prompt_logprobs=max(request.logprobs, params.prompt_logprobs or 0))
     return params, limit
+
+
+def response_params(request: ResponsesRequest, constraint: Constraint | None) -> SamplingParams:
+    """Parameters of a response; `constraint` is what tools demand, if they do. Log-probabilities are asked for by
+    `include`, `top_logprobs` says how many.
+    """
+    for name, other in MOVED.items():
+        if getattr(request, name) not in (None, [], {}):
+            raise unsupported(name, f"is called {other} in the Responses API.")
+    for name in ("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"):
+        if getattr(request, name):
+            raise unsupported(name, "is built for chat completions only.")
+    if request.n not in (None, 1):
+        raise unsupported("n", "must be 1: a response is one answer.")
+    limit, top = request.max_output_tokens, request.top_logprobs
+    if limit is not None and limit < 1:
+        raise invalid("max_output_tokens", f"max_output_tokens must be at least 1, not {limit}.")
+    if top is not None and not 0 <= top <= _MOST_LOGPROBS:
+        raise invalid("top_logprobs", f"top_logprobs must be from 0 to {_MOST_LOGPROBS}, not {top}.")
+    logprobs = (top or 0) if WITH_LOGPROBS in (request.include or []) else None
+    return _params(request, limit, logprobs, constraint_of(request, constraint))
 
 
 def _params(
@@ -125,7 +153,7 @@ def with_defaults(request: T, defaults: dict[str, float]) -> T:
 
 def refuse(request: Sampled) -> None:
     """Raise for fields whose promise cannot be kept."""
-    for name, why in _REFUSED.items():
+    for name, why in REFUSED.items():
         if getattr(request, name) not in (None, False, [], {}, ""):
             raise unsupported(name, why)
     if request.skip_special_tokens is False:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....engine.request import Constraint
+from .closing import closed
 from .constraints import schema
 from .content import Content
 from .errors import invalid, unsupported
-from .wire import ChatRequest
+from .wire import ChatRequest, FlatTool, ResponsesRequest
 
 _MOST_CALLS = 8
 
@@ -43,21 +44,31 @@ class Tools:
         if request.functions or request.function_call not in (None, "none", "auto"):
             raise unsupported("functions", "is replaced by tools.")
         tools = tuple(_read(number, tool) for number, tool in enumerate(request.tools or []))
-        choice = request.tool_choice or "auto"
+        return cls.chosen(tools, request.tool_choice, request.parallel_tool_calls is not False)
+
+    @classmethod
+    def flat(cls, request: ResponsesRequest) -> Tools:
+        """As `of`, for tools without an object around the function."""
+        tools = tuple(_read_flat(number, tool) for number, tool in enumerate(request.tools or []))
+        return cls.chosen(tools, request.tool_choice, request.parallel_tool_calls is not False)
+
+    @classmethod
+    def chosen(cls, tools: tuple[Tool, ...], choice: str | dict[str, Any] | None, several: bool) -> Tools:
+        """Those of `tools` that `choice` lets the model see. Raises OpenAIError for a choice that is not among them."""
+        choice = choice or "auto"
         if not tools:
             if choice not in ("none", "auto"):
                 raise invalid("tool_choice", "tool_choice needs tools.")
             return cls()
-        several = request.parallel_tool_calls is not False
         if isinstance(choice, str):
             if choice not in ("none", "auto", "required"):
                 why = f"tool_choice must be none, auto, required or a function, not {choice!r:.80}."
                 raise invalid("tool_choice", why)
             return cls() if choice == "none" else cls(tools, choice == "required", several)
-        return cls._chosen(tools, choice, several)
+        return cls._by_name(tools, choice, several)
 
     @classmethod
-    def _chosen(cls, tools: tuple[Tool, ...], choice: dict[str, Any], several: bool) -> Tools:
+    def _by_name(cls, tools: tuple[Tool, ...], choice: dict[str, Any], several: bool) -> Tools:
         if choice.get("type") == "allowed_tools":
             inner = choice.get("allowed_tools")
             allowed = inner if isinstance(inner, dict) else choice
@@ -159,13 +170,26 @@ def _read(number: int, tool: dict[str, Any]) -> Tool:
     function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise invalid(f"{where}.function", "A tool needs a function with a name.")
-    parameters = function.get("parameters")
-    if parameters is None or parameters == {}:
-        parameters = {"type": "object", "properties": {}, "additionalProperties": False}
-    if not isinstance(parameters, dict):
-        raise invalid(f"{where}.function.parameters", "The parameters of a function must be a JSON schema.")
-    schema(parameters, f"{where}.function.parameters")
+    parameters = _parameters(function.get("parameters"), f"{where}.function.parameters")
     return Tool(function["name"], str(function.get("description") or ""), parameters)
+
+
+def _read_flat(number: int, tool: FlatTool) -> Tool:
+    where = f"tools[{number}]"
+    if tool.type != "function":
+        raise unsupported(f"{where}.type", f"must be function; there are no tools of type {tool.type!r:.80} here.")
+    if tool.name is None:
+        raise invalid(f"{where}.name", "A function needs a name.")
+    return Tool(tool.name, tool.description or "", _parameters(tool.parameters, f"{where}.parameters"))
+
+
+def _parameters(given: Any, where: str) -> dict[str, Any]:
+    if given is None or given == {}:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    if not isinstance(given, dict):
+        raise invalid(where, "The parameters of a function must be a JSON schema.")
+    schema(given, where)
+    return given
 
 
 def _name(tool: Any) -> Any:
@@ -189,7 +213,7 @@ def _call_schema(tool: Tool, place: str) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "name": {"const": tool.name},
-            "arguments": _moved(tool.parameters, f"{place}/properties/arguments"),
+            "arguments": _moved(closed(tool.parameters), f"{place}/properties/arguments"),
         },
         "required": ["name", "arguments"],
         "additionalProperties": False,

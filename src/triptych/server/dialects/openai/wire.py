@@ -109,3 +109,62 @@ class CompletionRequest(Sampled, kw_only=True):
     suffix: str | None = None
     add_special_tokens: bool | None = None
     images: list[str] | None = None
+
+
+class InputItem(msgspec.Struct, kw_only=True):
+    """One item of a response's input: a message, a call that was made, what came of it, or another kind."""
+
+    type: str | None = None
+    id: str | None = None
+    role: str | None = None
+    content: str | list[Any] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: Any = None
+
+
+class FlatTool(msgspec.Struct, kw_only=True):
+    """A function as the Responses API spells it: without the object around it that chats have."""
+
+    type: str = "function"
+    name: str | None = None
+    description: str | None = None
+    parameters: Bag | None = None
+    strict: bool | None = None
+
+
+class TextFormat(msgspec.Struct, kw_only=True):
+    type: str = "text"
+    name: str | None = None
+    schema: Bag | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class TextOptions(msgspec.Struct, kw_only=True):
+    format: TextFormat | None = None
+
+
+class ResponsesRequest(Sampled, kw_only=True):
+    input: str | list[InputItem] | None = None
+    instructions: str | None = None
+    max_output_tokens: Int | None = None
+    top_logprobs: Int | None = None
+    include: list[str] | None = None
+    text: TextOptions | None = None
+    tools: list[FlatTool] | None = None
+    tool_choice: str | Bag | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: str | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    # What needs an answer that was kept, or is done later: refused.
+    previous_response_id: str | None = None
+    conversation: str | Bag | None = None
+    prompt: Bag | None = None
+    background: bool | None = None
+    # What chats call it: refused with the name that it has here.
+    messages: Any = None
+    max_completion_tokens: Any = None
+    functions: Any = None

@@ -1,0 +1,99 @@
+"""Environments of their own for third-party clients, made on demand from pinned lists, for Python and Node.
+
+They lie in `.venv-clients` (git-ignored) and are made once for each content of their requirements; that takes a minute
+or two and a package index. Where one cannot be made its tests are skipped with the reason, or fail if `CI` is set.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOME = ROOT / ".venv-clients"
+CLIENTS = ROOT / "tests" / "clients"
+NODE = CLIENTS / "node"
+# Seconds that an installation may take.
+INSTALL = 1200
+
+
+class UnmadeError(Exception):
+    """An environment could not be made; the text says why."""
+
+
+def python_of(name: str) -> Path:
+    """The interpreter with what `requirements-NAME.txt` lists. Skips the test, or fails it in CI, if that cannot be."""
+    try:
+        return _made_python(name)
+    except UnmadeError as error:
+        _unavailable(f"the environment of {name} cannot be made: {error}")
+
+
+def node_of() -> str:
+    """Node, with what `node/package-lock.json` lists beside the scripts there. Skips or fails like `python_of`; a Node
+    that is not there at all is a reason to skip in CI too.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not installed")
+    try:
+        with _locked("node"):
+            lock = (NODE / "package-lock.json").read_text()
+            if not _stamped(NODE / "node_modules" / ".triptych", lock):
+                _run([npm, "ci", "--no-audit", "--no-fund"], NODE)
+                (NODE / "node_modules" / ".triptych").write_text(lock)
+    except UnmadeError as error:
+        _unavailable(f"the packages for Node cannot be installed: {error}")
+    return node
+
+
+def _made_python(name: str) -> Path:
+    folder = HOME / name
+    python = folder / "bin" / "python"
+    requirements = CLIENTS / f"requirements-{name}.txt"
+    wanted = f"{sys.version}\n{requirements.read_text()}"
+    with _locked(name):
+        if not _stamped(folder / "made", wanted):
+            shutil.rmtree(folder, ignore_errors=True)
+            _run([sys.executable, "-m", "venv", str(folder)], ROOT)
+            pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+            # Everything is listed: there is nothing to resolve.
+            _run([*pip, "--no-deps", "-r", str(requirements)], ROOT)
+            (folder / "made").write_text(wanted)
+    return python
+
+
+def _stamped(stamp: Path, wanted: str) -> bool:
+    return stamp.is_file() and stamp.read_text() == wanted
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One maker at a time, over all processes."""
+    HOME.mkdir(exist_ok=True)
+    with open(HOME / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL)
+    except subprocess.TimeoutExpired:
+        raise UnmadeError(f"{command[0]} did not end in {INSTALL} s") from None
+    if done.returncode:
+        raise UnmadeError((done.stderr or done.stdout).strip()[-2000:])
+
+
+def _unavailable(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
