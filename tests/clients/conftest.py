@@ -1,0 +1,40 @@
+"""A server with the embedded models for third-party clients, and pictures to ask it about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from one_object import write_all
+from servers import serving, start_null
+
+from triptych.server.delivery.fetch import ImageFetcher
+from triptych.server.delivery.guard import Guard
+from triptych.server.names import ALIASES
+from triptych.server.served import ModelSpec, ServedModel, Waits
+
+# Run where their clients are: by test_other_clients.py, test_lm_eval.py and test_node_clients.py.
+collect_ignore = ["elsewhere", "node"]
+
+OPTIONS = {"precision": "fp32", "device": "cpu", "threads": 1, "kv_memory": 64 << 20}
+
+
+@pytest.fixture(scope="package")
+def served() -> Iterator[str]:
+    """The address of a server with the three embedded models, and `dying`: a replica that always dies after its second
+    word.
+    """
+    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS)) for name in ALIASES]
+    dying = ModelSpec("dying", "null", (), {"die_after": 2, "delay": 0.05})
+    models.append(ServedModel(dying, start_null, waits=Waits(first=0.05)))
+    with serving(models, ImageFetcher(Guard.allowing([])).read) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="package")
+def pictures(tmp_path_factory) -> Path:
+    """A folder with pictures named `red-circle.png`."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_all(folder)
+    return folder
