@@ -1,0 +1,157 @@
+"""Predictions as dialects use them: create, read, wait, follow, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from ...engine.errors import TriptychError
+from ..store import predictions as statements
+from ..store.ids import new_id, now_us
+from ..store.predictions import Filter, PredictionRecord
+from ..store.store import Store
+from .stored import StoredGeneration, read_stored
+from .worker import PredictionWorker
+
+# A prediction that runs on another server is looked at this often, in seconds.
+_LOOK_EVERY = 0.5
+_ONE_LIVE_LOOK = 15.0
+
+
+class RemovedError(TriptychError):
+    """What a prediction asked for is not kept any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPrediction:
+    """What a dialect asks for. `lasts` are seconds from now to its deadline; `logs` is how its log begins; the rest is as
+    in `PredictionRecord`.
+    """
+
+    owner: str
+    dialect: str
+    model: str
+    generation: StoredGeneration
+    shown: dict[str, Any] = field(default_factory=dict)
+    input: dict[str, Any] = field(default_factory=dict)
+    logs: str = ""
+    lasts: float | None = None
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    id: str = field(default_factory=new_id)
+
+
+class Predictions:
+    """All predictions of a server; `worker` runs them."""
+
+    def __init__(self, store: Store, worker: PredictionWorker) -> None:
+        self._store = store
+        self._worker = worker
+
+    async def create(self, new: NewPrediction) -> PredictionRecord:
+        """Store a prediction, and see that it is run. Once this returns it survives any crash. Raises StoreError."""
+        return await self._worker.add(_recorded(new), new.generation.reads)
+
+    async def refuse(self, new: NewPrediction, reason: str) -> PredictionRecord:
+        """Store a prediction that cannot be run: it has failed, for this reason. Raises StoreError."""
+        record = _recorded(new)
+        logs = f"{record.logs}failed: {reason}\n"
+        ended = replace(record, status="failed", error=reason, logs=logs, completed_us=record.created_us)
+        return await self._worker.add_ended(ended)
+
+    async def get(self, prediction_id: str, owner: str | None) -> PredictionRecord | None:
+        """The prediction as it is now, if it is the owner's (None: whoever's)."""
+        live = self._worker.lives.get(prediction_id)
+        if live is not None and not live.done.is_set():
+            found: PredictionRecord | None = live.record
+        else:
+            found = await self._store.read(partial(statements.get, prediction_id=prediction_id))
+        return found if found is not None and owner in (None, found.owner) else None
+
+    async def page(self, only: Filter, limit: int) -> list[PredictionRecord]:
+        """Up to `limit` predictions, the newest first."""
+        found = await self._store.read(partial(statements.page, only=only, limit=limit))
+        lives = self._worker.lives
+        return [lives[record.id].record if record.id in lives else record for record in found]
+
+    async def cancel(self, record: PredictionRecord) -> PredictionRecord:
+        """Ask a prediction to stop, and wait a moment until it has; the prediction as it is then. Raises StoreError."""
+        if record.ended:
+            return record
+        asked = await self._store.write(
+            partial(statements.ask_to_cancel, prediction_id=record.id, now_us=now_us())
+        )
+        if asked is None or asked.ended:
+            return asked or record
+        self._worker.cancel(record.id, asked.cancel_us)
+        await self._worker.end_unclaimed(record.id)
+        return await self.wait(record.id, 5.0) or asked
+
+    async def wait(self, prediction_id: str, seconds: float) -> PredictionRecord | None:
+        """The prediction once it has ended, or as it is after `seconds`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            left = deadline - asyncio.get_running_loop().time()
+            if live := self._worker.lives.get(prediction_id):
+                await live.change(max(0.0, left))
+                if live.stored.ended:
+                    return live.stored
+            record = await self.get(prediction_id, None)
+            if record is None or record.ended or left <= 0:
+                return record
+            if prediction_id not in self._worker.lives:
+                await asyncio.sleep(min(_LOOK_EVERY, left))
+
+    async def follow(self, token: str) -> AsyncIterator[PredictionRecord] | None:
+        """The prediction with this stream token whenever something of it has changed, last as it ended; also as it was
+        after 15 s without a change. None if there is none, or its data were removed.
+        """
+        record = await self._store.read(partial(statements.by_stream_token, token=token))
+        if record is None or record.removed_us is not None:
+            return None
+        return self._changes(record)
+
+    async def _changes(self, record: PredictionRecord) -> AsyncIterator[PredictionRecord]:
+        live = self._worker.lives.get(record.id)
+        found: PredictionRecord | None = record if live is None else live.record
+        while found is not None:
+            yield found
+            if found.ended:
+                return
+            if live := self._worker.lives.get(record.id):
+                seen = len(found.output)
+                if len(live.output) == seen and not live.done.is_set():
+                    await live.change(_ONE_LIVE_LOOK)
+                if record.id in self._worker.lives:
+                    found = live.record
+                    continue
+            else:
+                await asyncio.sleep(_LOOK_EVERY)
+            found = await self._store.read(partial(statements.get, prediction_id=record.id))
+
+    async def again(self, record: PredictionRecord) -> PredictionRecord:
+        """A new prediction that asks for what `record` did. Raises RemovedError, StoreError."""
+        if record.removed_us is not None:
+            raise RemovedError(f"the input of prediction {record.id} was removed, so it cannot be run again")
+        fresh = replace(
+            record, id=new_id(), stream_token=secrets.token_hex(24), created_us=now_us(), status="starting", output=(),
+            error=None, logs="", prompt_tokens=0, cached_tokens=0, image_tokens=0, completion_tokens=0, started_us=None,
+            first_token_us=None, completed_us=None, deadline_us=None, cancel_us=None, idempotency_key=None, attempt=0,
+            worker=None,
+        )  # fmt: skip
+        return await self._worker.add(fresh, read_stored(record.generation).reads)
+
+
+def _recorded(new: NewPrediction) -> PredictionRecord:
+    now = now_us()
+    return PredictionRecord(
+        id=new.id, owner=new.owner, dialect=new.dialect, model=new.model, generation=new.generation.written(),
+        created_us=now, stream_token=secrets.token_hex(24), shown=new.shown, input=new.input, logs=new.logs,
+        deadline_us=None if new.lasts is None else now + round(new.lasts * 1e6), webhook=new.webhook,
+        webhook_events=new.webhook_events, idempotency_key=new.idempotency_key,
+    )  # fmt: skip

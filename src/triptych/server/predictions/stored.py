@@ -1,0 +1,41 @@
+"""What a prediction runs, as it is stored: a generation whose images are sources still."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+import msgspec
+
+from ...engine.request import SamplingParams
+from ..generation import ChatPrompt, RawPrompt
+from ..service import FILE
+
+
+class StoredGeneration(msgspec.Struct, frozen=True):
+    """`sources` are URLs of images, or `service.FILE` with the id of a stored file, in the order of their places."""
+
+    prompt: ChatPrompt | RawPrompt
+    params: SamplingParams
+    sources: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> list[str]:
+        """The ids of the stored files among the sources."""
+        return [source.removeprefix(FILE) for source in self.sources if source.startswith(FILE)]
+
+    def written(self) -> str:
+        """As JSON. A seed is fixed now: whoever has to begin again after a crash gets the same text."""
+        params = self.params
+        if params.seed is None and not params.greedy:
+            params = replace(params, seed=secrets.randbits(31))
+        return _encoder.encode(msgspec.structs.replace(self, params=params)).decode()
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(StoredGeneration)
+
+
+def read_stored(text: str) -> StoredGeneration:
+    """What `written` made."""
+    return _decoder.decode(text)
