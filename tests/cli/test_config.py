@@ -61,7 +61,9 @@ def test_json_and_a_named_file(cli, tmp_path):
     assert facts["settings"]["port"] == {"value": 8000, "source": "default"}
     models = facts["settings"]["models"]
     assert models["source"] == str(path)
-    assert models["value"][0]["upstream"] == {"base_url": "http://gpu/v1", "model": "big", "key": "set", "key_env": ""}
+    assert models["value"][0]["upstream"] == {
+        "base_url": "http://gpu/v1", "model": "big", "key": "set", "key_env": "", "kind": "auto",
+    }  # fmt: skip
     assert SECRET not in result.stdout
     assert json.loads(cli("config", "--json").stdout)["file"] is None
 

@@ -17,6 +17,7 @@ async def test_an_idle_model_is_unloaded_but_not_one_that_is_used():
     router = Router([idle, busy], idle_unload=0.3, sweep_every=0.02)
     await router.start(preload=[idle])
     asking = asyncio.create_task(answer(busy, "word " * 20))
+    await until(lambda: busy.state == "ready")  # its process may take longer to start than the other may idle
     await until(lambda: idle.state == "stopped")
     assert busy.state == "ready"
     await asking

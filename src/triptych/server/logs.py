@@ -25,7 +25,7 @@ __all__ = ["bound_contextvars", "configure", "log_request"]
 
 _HANDLER = "triptych"
 # Libraries that log each request as well.
-_ACCESS_LOGS = ("uvicorn.access", "aiohttp.access")
+_TALKATIVE = ("uvicorn.access", "aiohttp.access", "alembic")
 _FIRST = ("timestamp", "level", "logger", "event", "request_id")
 
 
@@ -67,7 +67,7 @@ def _install(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
     # At "debug" only we are talkative.
     root.setLevel(max(level, logging.INFO))
     logging.getLogger("triptych").setLevel(level)
-    for name in _ACCESS_LOGS:
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

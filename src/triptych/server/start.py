@@ -110,7 +110,7 @@ def serve(settings: Settings) -> None:
         raise error
     configure(settings)
     listener = _listen(settings.host, settings.port)
-    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(_serve(settings, listener))
 
 

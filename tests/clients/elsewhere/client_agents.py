@@ -38,11 +38,15 @@ def forced(tool, **more):
 def test_an_agent_is_asked_about_a_picture(drawn):
     settings = agents.ModelSettings(temperature=0)
     agent = agents.Agent("looker", model="llava-1.6-mistral-7b", model_settings=settings)
-    result = asyncio.run(agents.Runner.run(agent, shown(drawn, drawn.question)))
-    assert result.final_output == drawn.color
-    result, kinds = asyncio.run(streamed(agent, shown(drawn, drawn.question)))
+
+    async def both():
+        return await agents.Runner.run(agent, shown(drawn, drawn.question)), *await streamed(
+            agent, shown(drawn, drawn.question)
+        )
+
+    whole, stream, kinds = asyncio.run(both())
+    assert whole.final_output == stream.final_output == drawn.color
     assert "raw_response_event" in kinds
-    assert result.final_output == drawn.color
 
 
 @pytest.mark.parametrize("stream", [False, True])
