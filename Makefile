@@ -1,5 +1,6 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else: no GPU, no model hub, no compiler.
-# Everything they install goes into .venv; a second run installs nothing.
+# Everything they install goes into .venv, and what runs other people's clients in tests into .venv-clients and
+# tests/clients/node/node_modules; a second run installs nothing, and `make clean` removes all of it.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +18,7 @@ help:
 	@echo 'make setup   only set up .venv'
 	@echo 'make lock    write the versions installed in .venv into requirements*.lock'
 	@echo 'make session put what the demo shows into README.md'
-	@echo 'make clean   remove .venv and caches'
+	@echo 'make clean   remove .venv, the environments of test clients, and caches'
 
 setup: $(VENV)/runtime.stamp
 
@@ -66,4 +67,4 @@ session: $(VENV)/runtime.stamp
 	@$(BIN)/python tools/session.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -15,10 +15,12 @@ from triptych.cli import COMMANDS, main
 from triptych.engine import errors
 from triptych.engine.config import EngineConfig
 from triptych.engine.request import SamplingParams, Timing, Usage
+from triptych.server.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 CLI = (ROOT / "docs/cli.md").read_text()
 PYTHON = (ROOT / "docs/python.md").read_text()
+METRICS = (ROOT / "docs/metrics.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 SHARED = CLI.partition("## Options of every command")[2].partition("\n## ")[0]
@@ -34,12 +36,20 @@ def command(name: str) -> click.Command:
     return found
 
 
+def parameters(name: str) -> list[tuple[str, click.Parameter]]:
+    """Those of a command and of the commands in it, each with the words that it stands behind."""
+    found = command(name)
+    inner = found.commands.values() if isinstance(found, click.Group) else ()
+    own = [(name, parameter) for parameter in found.params]
+    return own + [(f"{name} {each.name}", parameter) for each in inner for parameter in each.params]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_documented(name):
     assert f"[`{name}`](#{name})" in CLI
     text = section(name)
-    assert f"triptych {name}" in text
-    for parameter in command(name).params:
+    for words, parameter in parameters(name):
+        assert f"triptych {words}" in text
         if isinstance(parameter, click.Argument):
             assert (parameter.name or "").upper() in text
             continue
@@ -50,14 +60,14 @@ def test_every_command_and_option_is_documented(name):
 def test_nothing_is_documented_that_is_not_there():
     known = {"--help", "--debug", "--version"}
     for name in COMMANDS:
-        for parameter in command(name).params:
+        for _, parameter in parameters(name):
             known |= {*parameter.opts, *parameter.secondary_opts}
     assert set(re.findall(r"--[a-z][a-z-]+", CLI)) <= known
 
 
 def test_choices_are_documented():
     for name in COMMANDS:
-        for parameter in command(name).params:
+        for _, parameter in parameters(name):
             if isinstance(parameter.type, click.Choice):
                 assert all(f"`{choice}`" in CLI or f" {choice}`" in CLI for choice in parameter.type.choices)
 
@@ -74,6 +84,11 @@ def test_every_parameter_result_and_error_is_documented():
     names |= {item.name for item in fields(EngineConfig)}
     names |= {name for name, value in vars(errors).items() if isinstance(value, type) and name != "TriptychError"}
     assert [name for name in names if f"`{name}`" not in PYTHON and f"`{name}=" not in PYTHON] == []
+
+
+def test_every_metric_is_documented_and_no_other():
+    shown = re.findall(r"^# HELP (\S+)", Metrics().render().decode(), re.MULTILINE)
+    assert sorted(re.findall(r"`((?:vllm:|triptych_|http_)\w+)`", METRICS)) == sorted(shown)
 
 
 def test_files_that_documents_point_to_exist():

@@ -200,8 +200,8 @@ class LLM:
     # ---- inside -----------------------------------------------------------------------------------------------
 
     def _chat_prompt(self, messages: str | Sequence[Message], images: Any) -> Prompt:
-        plain, sources = take_apart(messages, images)
-        return self.engine.chat_prompt(plain, [open_image(source) for source in sources])
+        plain, shown = take_apart(messages, images)
+        return self.engine.chat_prompt(plain, [open_image(each.source, detail=each.detail) for each in shown])
 
     def _raw_prompt(self, text: str, images: Any) -> Prompt:
         return self.engine.raw_prompt(text, [open_image(source) for source in image_list(images)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.engine.imaging.anyres import AnyresLayout, compute_layout, fit, select_canvas, unpad
+from triptych.engine.imaging.anyres import AnyresLayout, base_layout, compute_layout, fit, select_canvas, unpad
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 
@@ -120,3 +120,9 @@ def test_the_kept_map_covers_the_picture(width: int, height: int) -> None:
     assert found.kept_rows * 14 >= found.resized[0] - 2 * 14
     assert found.kept_cols * 14 >= found.resized[1] - 2 * 14
     assert found.resized == fit(width, height, found.canvas)
+
+
+def test_a_base_tile_alone_is_its_patches_and_one_newline() -> None:
+    alone = base_layout(336, 14)
+    assert (alone.tiles, alone.tokens) == (1, 577)
+    assert (alone.map_rows, alone.map_cols) == (0, 0)

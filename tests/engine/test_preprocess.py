@@ -65,6 +65,31 @@ class TestChoices:
         assert (tiled.tokens(640, 480), tiled.tiles(640, 480)) == (layout.tokens, 5)
 
 
+class TestDetail:
+    @pytest.mark.parametrize("size", [(640, 480), (1, 2000), (56, 56)])
+    def test_low_is_the_base_tile_alone(self, tmp_path: Path, size: tuple[int, int]) -> None:
+        tiled, picture = make(tmp_path, NEXT), noise(*size)
+        assert (tiled.tokens(*size, "low"), tiled.tiles(*size, "low")) == (16 + 1, 1)
+        assert tiled.tiles(*size, "high") == tiled.tiles(*size) > 1
+        low = tiled.pixel_values(open_image(picture, detail="low"))
+        assert np.array_equal(low, tiled.pixel_values(open_image(picture))[:1])
+
+    @pytest.mark.parametrize("mode", ["crop", "pad"])
+    def test_one_input_has_no_coarser_view(self, tmp_path: Path, mode: Any) -> None:
+        plain = make(tmp_path, mode=mode)
+        high, low = open_image(noise(60, 40)), open_image(noise(60, 40), detail="low")
+        assert plain.tokens(60, 40, "low") == plain.tokens(60, 40)
+        assert np.array_equal(plain.pixel_values(low), plain.pixel_values(high))
+        assert plain.digest(low) == plain.digest(high)  # the features are the same: whoever has them need not ask again
+
+    def test_the_two_views_are_kept_apart(self, tmp_path: Path) -> None:
+        tiled, data = make(tmp_path, NEXT), encoded(noise(60, 40))
+        high, low = open_image(data), open_image(data, detail="low")
+        assert high != low
+        assert tiled.digest(low) != tiled.digest(high)
+        assert tiled.digest(low) == tiled.digest(open_image(data, detail="low"))
+
+
 class TestPixels:
     @pytest.mark.parametrize(("kind", "mode"), [(CLIP, "crop"), (CLIP, "pad"), (NEXT, None)])
     @pytest.mark.parametrize("size", [(1, 2000), (2000, 1), (1, 1), (3, 65_535), (300, 200)])

@@ -78,6 +78,14 @@ def test_encoded_files(pair: Pair) -> None:
         pair.check(data, ImageOps.exif_transpose(Image.open(io.BytesIO(data))), name)
 
 
+def test_low_detail_is_the_first_tile_of_every_picture(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "anyres")
+    for size in SIZES:
+        picture = noise(*size)
+        theirs = np.asarray(pair.theirs(images=picture, return_tensors="np")["pixel_values"])[0, :1]
+        assert np.array_equal(pair.ours.pixel_values(open_image(picture, detail="low")), theirs), size
+
+
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_rotated_photos(pair: Pair, orientation: int) -> None:
     exif = Image.Exif()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from triptych.engine.checkpoints.checkpoint import ModelConfig
 from triptych.engine.checkpoints.loader import Model, load_model
-from triptych.engine.imaging.anyres import compute_layout
+from triptych.engine.imaging.anyres import base_layout, compute_layout
 
 Maker = Callable[..., Path]
 TEXT_MODELS: dict[str, tuple[Maker, dict[str, Any]]] = {
@@ -157,6 +157,28 @@ def test_llava16_packs_and_answers_like_transformers(
             input_ids=ids[None], pixel_values=pixels[None], image_sizes=torch.tensor([[height, width]])
         )
         assert_close(Stepper(model).step({0: embedded}), theirs.logits[0])
+
+
+@pytest.mark.parametrize("size", [(28, 28), (176, 55), (1, 400)])
+@torch.inference_mode()
+def test_a_base_tile_alone_is_packed_and_answered_like_a_picture_of_one_tile(
+    size: tuple[int, int], folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers packs one tile as it is, but never cuts one: it is told here that there is no more."""
+    from transformers.models.llava_next import modeling_llava_next
+
+    folder = folders("llava16-mistral-v5", checkpoints.make_llava16, text={})
+    model, oracle = ours(folder), reference(folder)
+    assert model.llava is not None
+    monkeypatch.setattr(modeling_llava_next, "image_size_to_num_patches", lambda **_: 1)
+    pixels, place = drawn_pixels(1, 28), base_layout(28, 14)
+    packed = model.llava.pack(model.llava.encode(pixels), place)
+    assert len(packed) == place.tokens == 5
+    ids = torch.cat([drawn_ids(3), torch.full((len(packed),), 300), drawn_ids(5, 1)])
+    embedded = model.decoder.embed(ids)
+    embedded[ids == 300] = packed
+    theirs = oracle(input_ids=ids[None], pixel_values=pixels[None], image_sizes=torch.tensor([size[::-1]]))
+    assert_close(Stepper(model).step({0: embedded}), theirs.logits[0])
 
 
 @torch.inference_mode()

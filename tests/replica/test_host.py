@@ -1,12 +1,14 @@
 """A replica answers as its engine does, whoever asks and whatever happens to them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from picture_files import encoded, noise
 from replicas import OPTIONS, hosted, picture
 
 from triptych.engine.config import EngineConfig
+from triptych.engine.counters import STEP_SIZE_NAMES
 from triptych.engine.engine import Engine
 from triptych.engine.errors import ContextOverflowError, EngineStoppedError, ImageError, PromptError
 from triptych.engine.handle import Result
@@ -70,6 +72,30 @@ async def test_a_picture_crosses_once_and_again_when_it_was_dropped(shelf, tmp_p
     # The store holds one: the second showing needs nothing, the last one is asked for again.
     assert crossed == [first, other.digest, first]
     assert answers[0] == answers[1] == answers[3]
+
+
+async def test_a_picture_shown_at_two_details_crosses_once(shelf, tmp_path, monkeypatch):
+    sent = []
+    send = ReplicaClient.send
+    monkeypatch.setattr(ReplicaClient, "send", lambda self, frame: (sent.append(frame), send(self, frame))[1])
+    parts = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "hello"}]
+    prompt, whole = protocol.ChatPrompt([{"role": "user", "content": parts}]), picture(PICTURE)
+    low = replace(whole, detail="low")
+    async with hosted(shelf["llava16"], tmp_path / "s") as (host, client):
+        alone = {}
+        for each in (whole, low, replace(whole, detail="original")):
+            encoded_prompt = await client.encode(protocol.ChatPrompt(SHOWN), [each])
+            alone[each.detail] = encoded_prompt.image_tokens
+        assert alone["low"] == 5 < alone["auto"] == alone["original"]
+        call = client.submit(prompt, SamplingParams(max_tokens=2), [whole, low])
+        assert (await call.admission()).image_tokens == alone["auto"] + alone["low"]
+        await text_of(call)
+        assert host._engine.stats().images_cached == 2
+        values = (await client.report(timeout=5)).values
+    assert [frame.digest for frame in sent if isinstance(frame, protocol.Image)] == [whole.digest]
+    assert (values["image_queries"], values["image_hits"]) == (2, 0)
+    assert values["step_tokens"] == values["computed_tokens"] > call.end.usage.prompt_tokens
+    assert sum(values[name] for name in STEP_SIZE_NAMES) == values["steps"] >= 2
 
 
 async def test_errors_keep_their_kind_and_harm_nobody_else(shelf, tmp_path):

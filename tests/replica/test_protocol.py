@@ -14,7 +14,7 @@ FRAMES = [
     protocol.Submit(
         "7",
         protocol.ChatPrompt([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Grün?"}]}]),
-        [b"0123456789abcdef"],
+        [protocol.Shown(b"0123456789abcdef"), protocol.Shown(b"0123456789abcdef", "low")],
         SamplingParams(
             temperature=0.5, seed=-3, stop=("\n",), logit_bias={5: -1.5}, constraint=Constraint("choice", ["a", "b"])
         ),
@@ -77,3 +77,9 @@ def test_a_bug_crosses_without_its_details():
     back = protocol.error_of(protocol.failure_of(KeyError("/secret/path")))
     assert isinstance(back, errors.InternalError)
     assert "secret" not in str(back)
+
+
+def test_a_detail_that_the_engine_does_not_know_is_refused():
+    body = protocol.packed(protocol.Encode("1", protocol.RawPrompt("x"), [protocol.Shown(b"d", "low")]))
+    with pytest.raises(protocol.ProtocolError, match="not a frame"):
+        list(protocol.Unpacker(protocol.FromServer).feed(body.replace(b"low", b"lax")))

@@ -3,10 +3,11 @@
 Run as a process like the real one (`python null_replica.py ADDRESS`, settings on standard input), or in a running event
 loop (`NullReplica(options).listen(address)`). It says the words of the last message, one a step. Options:
 
-    delay           seconds before each step            vision, max_context     what it claims to be
+    delay           seconds before each step            vision, max_context, architecture    what it claims to be
     load_seconds    how long it takes to load           fail                    why it does not load
     die_after       steps, over all requests, after which the process kills itself (0: before the first answer)
     answer          what it says instead
+    mute            choices, counted from the last, of which it says nothing
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from triptych.engine.request import Timing, Usage
 from triptych.replica import protocol
 from triptych.replica.connection import Connection, listen
 
-IMAGE_TOKENS = 10
+# Of a picture by its detail.
+IMAGE_TOKENS = {"high": 10, "low": 4}
 
 
 class NullReplica:
@@ -41,8 +43,9 @@ class NullReplica:
     def info(self) -> protocol.ModelInfo:
         options = self.options
         return protocol.ModelInfo(
-            options.get("name", "null"), "null", "fp32", "cpu", options.get("max_context", 4096),
-            options.get("vision", True), options.get("weight_bytes", 1000), 4096, 1000, fingerprint="fp_null",
+            options.get("name", "null"), options.get("architecture", "null"), "fp32", "cpu",
+            options.get("max_context", 4096), options.get("vision", True), options.get("weight_bytes", 1000),
+            4096, 1000, fingerprint="fp_null",
             tokenizer={"bos_token": "<s>", "eos_token": "</s>", "pad_token": None, "chat_template": None},
         )  # fmt: skip
 
@@ -99,14 +102,15 @@ class _Peer:
     async def answer(self, frame: protocol.Submit) -> None:
         replica, send = self.replica, self.connection.send
         words = replica.options.get("answer", "").split() or said(frame.prompt)
-        prompt = len(words) + IMAGE_TOKENS * len(frame.images)
+        seen = sum(IMAGE_TOKENS[image.detail] for image in frame.images)
+        prompt = len(words) + seen
         error = refusal(replica, frame, prompt)
         if error is not None:
             replica.unfinished -= 1
             self.running.pop(frame.id, None)
             send(protocol.End(frame.id, Usage(), error=protocol.failure_of(error)))
             return
-        send(protocol.Admitted(frame.id, prompt, IMAGE_TOKENS * len(frame.images)))
+        send(protocol.Admitted(frame.id, prompt, seen))
         limit = frame.params.max_tokens or len(words)
         for number, word in enumerate(words[:limit]):
             await asyncio.sleep(replica.options.get("delay", 0))  # also sends what is said so far
@@ -116,11 +120,12 @@ class _Peer:
             last = number + 1 == min(limit, len(words))
             finish = ("stop" if limit >= len(words) else "length") if last else None
             text = word if number == 0 else f" {word}"
-            pieces = [piece(frame, index, text, number, finish) for index in range(frame.params.n)]
+            heard = frame.params.n - replica.options.get("mute", 0)
+            pieces = [piece(frame, index, text, number, finish) for index in range(heard)]
             send(protocol.Tokens(frame.id, pieces))
         replica.unfinished -= 1
         self.running.pop(frame.id, None)
-        usage = Usage(prompt, 0, IMAGE_TOKENS * len(frame.images), min(limit, len(words)) * frame.params.n)
+        usage = Usage(prompt, 0, seen, min(limit, len(words)) * frame.params.n)
         send(protocol.End(frame.id, usage, Timing(0.001, 0.002, 0.003)))
 
     def lost(self, reason: str) -> None:

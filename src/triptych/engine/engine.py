@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,13 +17,14 @@ from .active import ActiveChoice, ActiveRequest
 from .checkpoints.checkpoint import ModelConfig
 from .checkpoints.loader import load_model
 from .config import BLOCK_SIZE, EngineConfig
+from .counters import Counters
 from .embeddings import EmbeddingCache
 from .errors import ContextOverflowError, EngineStoppedError, ParameterError, QueueFullError
 from .handle import EventCallback, RequestHandle
 from .imaging.images import ImageInput
 from .imaging.pixels import Intake, NoPictures, PixelStore
 from .imaging.preprocess import Preprocessor
-from .loop import Abort, Close, Counters, EngineLoop, Mailbox, Submit
+from .loop import Abort, Close, EngineLoop, Mailbox, Submit
 from .machine import Machine
 from .ops.attention import KVCache
 from .ops.threads import configure_threads
@@ -278,7 +279,7 @@ class Engine:
     def stats(self) -> EngineStats:
         loop = self._loop
         return EngineStats(
-            counters=replace(loop.counters),
+            counters=loop.counters.snapshot(),
             scheduler=loop.scheduler.stats(),
             unfinished=len(self._unfinished),
             images_cached=len(loop.runner.embeddings),

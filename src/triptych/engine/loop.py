@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .active import ActiveChoice, ActiveRequest
+from .counters import Counters
 from .errors import EngineStoppedError, ModelOutputError, TriptychError
 from .imaging.pixels import Intake
 from .plan import StepPlan
@@ -85,20 +86,6 @@ class Mailbox:
 
 
 @dataclass(slots=True)
-class Counters:
-    """Totals since the engine started."""
-
-    steps: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    finished: int = 0
-    failed: int = 0
-    aborted: int = 0
-    busy_seconds: float = 0.0
-
-
-@dataclass(slots=True)
 class EngineLoop:
     """Requests in, events out; one step at a time. `on_turn` is called after each, when its events are out."""
 
@@ -152,7 +139,10 @@ class EngineLoop:
 
     def _receive(self, active: ActiveRequest) -> None:
         self.active[active.request.request_id] = active
-        self.intake.push(active, self._spans_to_decode(active))
+        to_decode, shown = self._spans_to_decode(active), len(active.request.prompt.spans)
+        self.counters.image_queries += shown
+        self.counters.image_hits += shown - len(to_decode)
+        self.intake.push(active, to_decode)
 
     def _spans_to_decode(self, active: ActiveRequest) -> list[ImageSpan]:
         """Images whose features are neither kept nor covered by a cached prefix of the prompt."""
@@ -186,6 +176,7 @@ class EngineLoop:
     def _guarded_step(self, plan: StepPlan) -> None:
         """A step that fails ends the requests it computed, not the engine."""
         started = time.perf_counter()
+        self.counters.steps += 1  # now: who has the answer finds its last step counted
         try:
             self._step(plan)
         except Exception as error:
@@ -194,7 +185,6 @@ class EngineLoop:
                 if request_id in self.active:
                     self._fail(self.active[request_id], error)
             self.scheduler.cancel(plan)
-        self.counters.steps += 1
         self.counters.busy_seconds += time.perf_counter() - started
 
     def _step(self, plan: StepPlan) -> None:
@@ -207,6 +197,7 @@ class EngineLoop:
             return
         result = self.runner.forward(plan)
         self.scheduler.commit(plan)
+        self.counters.step_done(len(plan))
         self._score_prompts(plan, result)
         self._sample(result)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 ConstraintKind = Literal["json_schema", "json_object", "regex", "choice"]
+# How much of a picture is seen: all that the model can see, or its coarsest view where the model has several.
+Detail = Literal["high", "low"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,9 @@ class SamplingParams:
 
     `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off. `max_tokens` None means "until the
     context is full". `logprobs` and `prompt_logprobs` are the number of alternatives to report beside the
-    token itself (0 reports the token alone, None nothing). A `seed` makes the text independent of what else is
-    in the batch; without one a fresh seed is drawn. Raises `ParameterError` naming the field.
+    token itself (0 reports the token alone, None nothing). A `seed` makes the draws independent of what
+    else is in the batch (the logits are too, up to the rounding of batched products); without one a fresh seed is
+    drawn. Raises `ParameterError` naming the field.
     """
 
     max_tokens: int | None = 256
@@ -117,13 +120,20 @@ def _check_integer(
         raise ParameterError(f"{name} must be a whole number{bounds}, not {value!r}", field_name or name)
 
 
+def detail_of(word: object) -> Detail:
+    """What a caller's `detail` means, in OpenAI's words: `low`; everything else (`auto`, `high`, `original`, words that
+    are new or wrong, none at all) is the whole picture.
+    """
+    return "low" if word == "low" else "high"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSpan:
     """The run of image tokens of one image inside a prompt.
 
     `offset` and `length` are in tokens of the expanded prompt, `tiles` is the number of vision-tower inputs the
     image is cut into. `digest` (16 bytes or more) covers the image's content *and* everything that decides its
-    features: preprocessing version and options.
+    features: detail, preprocessing version and options.
     """
 
     offset: int

@@ -73,7 +73,7 @@ class Runner:
         projected = llava.encode(torch.cat(batches).to(self.device))
         self.tiles_encoded += len(projected)
         for span, tiles in zip(spans, projected.split([len(batch) for batch in batches]), strict=True):
-            layout = preprocessor.layout(span.image.width, span.image.height)
+            layout = preprocessor.layout(span.image.width, span.image.height, span.image.detail)
             features = llava.pack(tiles, layout)
             if len(features) != span.length:
                 raise RuntimeError(f"image has {len(features)} features for {span.length} tokens")

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from ..engine.errors import TriptychError
-from ..engine.request import SamplingParams
+from ..engine.request import SamplingParams, detail_of
 from . import protocol
 from .connection import Connection, connect
 
@@ -28,10 +28,13 @@ class ReplicaLostError(TriptychError):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An encoded picture; `digest` is blake2b of `data` in 16 bytes, as the engine's own."""
+    """An encoded picture; `digest` is blake2b of `data` in 16 bytes, as the engine's own. `detail` is the caller's word
+    for how much of it is to be seen, as OpenAI has it.
+    """
 
     digest: bytes
     data: bytes = field(repr=False)
+    detail: str = "auto"
 
 
 class Call:
@@ -150,15 +153,14 @@ class ReplicaClient:
     ) -> Call:
         """Begin a request. Raises ReplicaLostError when the connection is gone."""
         self._check()
-        digests = [picture.digest for picture in pictures]
-        frame = protocol.Submit(str(next(self._ids)), prompt, digests, params, priority)
+        frame = protocol.Submit(str(next(self._ids)), prompt, _shown(pictures), params, priority)
         call = self._calls[frame.id] = Call(self, frame, pictures)
         self._send_with_pictures(frame, pictures)
         return call
 
     async def encode(self, prompt: protocol.Prompt, pictures: Sequence[Picture] = ()) -> protocol.Encoded:
         """Token ids of a prompt, pictures expanded. Raises what is wrong with it."""
-        frame = protocol.Encode(str(next(self._ids)), prompt, [picture.digest for picture in pictures])
+        frame = protocol.Encode(str(next(self._ids)), prompt, _shown(pictures))
         return await self._ask(frame, pictures)
 
     async def decode(self, token_ids: list[int]) -> str:
@@ -261,3 +263,7 @@ class ReplicaClient:
         """Send what is left and close; the replica aborts what is under way."""
         if self._connection is not None:
             self._connection.close()
+
+
+def _shown(pictures: Sequence[Picture]) -> list[protocol.Shown]:
+    return [protocol.Shown(picture.digest, detail_of(picture.detail)) for picture in pictures]

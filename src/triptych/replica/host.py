@@ -189,9 +189,9 @@ class Host:
             protocol.End(conversation.id, Usage(), error=protocol.failure_of(error))
         )
 
-    def _prompt(self, prompt: protocol.Prompt, digests: list[bytes]) -> tuple[Prompt | None, list[bytes]]:
+    def _prompt(self, prompt: protocol.Prompt, shown: list[protocol.Shown]) -> tuple[Prompt | None, list[bytes]]:
         engine = self.ready_engine()
-        images, missing = self.pictures.take(digests)
+        images, missing = self.pictures.take(shown)
         if missing:
             return None, missing
         if isinstance(prompt, protocol.ChatPrompt):
@@ -247,7 +247,7 @@ class Host:
         if self._engine is None:
             return protocol.Report(id, 0)
         stats = self._engine.stats()
-        values = {name: float(value) for name, value in {**asdict(stats.counters), **asdict(stats.scheduler)}.items()}
+        values = stats.counters.values() | {name: float(value) for name, value in asdict(stats.scheduler).items()}
         values |= {
             "images_cached": stats.images_cached,
             "image_bytes": stats.image_bytes,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..engine.imaging.images import ImageInput, open_image
+from .protocol import Shown
 
 
 class PictureStore:
@@ -31,23 +32,24 @@ class PictureStore:
                 _, dropped = self._kept.popitem(last=False)
                 self.nbytes -= _size(dropped)
 
-    def take(self, digests: Sequence[bytes]) -> tuple[list[ImageInput], list[bytes]]:
-        """The pictures with these digests in order, labelled `images[0]` and so on; or none, and the digests of those
-        that are not here. Raises ImageError with that label for one that cannot be opened.
+    def take(self, shown: Sequence[Shown]) -> tuple[list[ImageInput], list[bytes]]:
+        """The pictures that are shown, in order, labelled `images[0]` and so on; or none, and the digests of those that
+        are not here. Raises ImageError with that label for one that cannot be opened.
         """
+        digests = dict.fromkeys(each.digest for each in shown)
         with self._lock:
             found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
             for digest in found:
                 self._kept.move_to_end(digest)
-        missing = [digest for digest in dict.fromkeys(digests) if digest not in found]
+        missing = [digest for digest in digests if digest not in found]
         if missing:
             return [], missing
         opened = []
-        for number, digest in enumerate(digests):
-            picture = found[digest]
+        for number, each in enumerate(shown):
+            picture = found[each.digest]
             if isinstance(picture, bytes):
-                picture = found[digest] = self._open(digest, picture, f"images[{number}]")
-            opened.append(replace(picture, label=f"images[{number}]"))
+                picture = found[each.digest] = self._open(each.digest, picture, f"images[{number}]")
+            opened.append(replace(picture, label=f"images[{number}]", detail=each.detail))
         return opened, []
 
     def _open(self, digest: bytes, data: bytes, label: str) -> ImageInput:

@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 
 from ..engine import errors
-from ..engine.request import SamplingParams, Timing, Usage
+from ..engine.request import Detail, SamplingParams, Timing, Usage
 
-VERSION = 1
+# 2: pictures are shown with a detail. A replica that does not know of it would show all of them whole.
+VERSION = 2
 # The largest picture that is taken anywhere, as it comes, and room for a long prompt beside it.
 MOST_BYTES = 128 << 20
 _LENGTH = 4
@@ -44,6 +45,13 @@ class Image(Frame, tag="image"):
     data: bytes
 
 
+class Shown(msgspec.Struct, frozen=True, array_like=True):
+    """A picture where a prompt shows it: its digest, and how much of it the model sees."""
+
+    digest: bytes
+    detail: Detail = "high"
+
+
 class ChatPrompt(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     """A conversation as `Engine.chat_prompt` takes it: roles system, user and assistant; parts `{"type": "image"}`
     stand for the request's images in order. A final assistant message is continued.
@@ -63,11 +71,11 @@ Prompt = ChatPrompt | RawPrompt
 
 
 class Submit(Frame, tag="submit"):
-    """`images` are digests in the order of their places. Lower `priority` goes first."""
+    """`images` are in the order of their places. Lower `priority` goes first."""
 
     id: str
     prompt: Prompt
-    images: list[bytes] = []
+    images: list[Shown] = []
     params: SamplingParams = SamplingParams()
     priority: int = 0
 
@@ -81,7 +89,7 @@ class Encode(Frame, tag="encode"):
 
     id: str
     prompt: Prompt
-    images: list[bytes] = []
+    images: list[Shown] = []
 
 
 class Decode(Frame, tag="decode"):

@@ -75,3 +75,7 @@ class UpstreamError(TriptychError):
     """The server that answers for a model does not work as it was set up: it refuses our key, does not have the model,
     or answers what is no answer. Asking again is of no use.
     """
+
+
+class NoAnswerError(UpstreamError):
+    """What answers for a model ended without saying how its text ends: nobody can tell whether that is the whole."""

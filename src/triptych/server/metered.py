@@ -7,19 +7,21 @@ from dataclasses import fields
 from typing import Any, cast, get_args
 
 from ..engine.request import FinishReason, Usage
-from .generation import Admitted, End, Generation, Piece, Run
+from .generation import Admitted, End, Generation, NoAnswerError, Piece, Run
 from .metrics import Metrics, RequestMetrics
 
 
 class MeteredRun:
-    """`run` as it is. `told` gets the usage and the finish reason for the line of the log; `release` is called at the
-    end, whatever it is.
+    """`run` as it is, of `choices`. `told` gets the usage and the finish reason for the line of the log; `release` is
+    called at the end, whatever it is. Iteration raises NoAnswerError if the end comes before that of every choice.
     """
 
     def __init__(
-        self, run: Run, measured: RequestMetrics, told: dict[str, Any], release: Callable[[], None]
+        self, run: Run, choices: int, measured: RequestMetrics, told: dict[str, Any], release: Callable[[], None]
     ) -> None:
         self._run = run
+        self._open = set(range(choices))
+        self._aborted = False
         self._release = release
         self._measured = measured
         self._told = told
@@ -45,6 +47,8 @@ class MeteredRun:
             async for pieces in self._run:
                 self._count(pieces)
                 yield pieces
+            if self._open and not self._aborted:
+                raise NoAnswerError(f"the model {self._told['model']} ended without an answer")
         except Exception:
             self._over("error")
             raise
@@ -53,7 +57,10 @@ class MeteredRun:
     def _count(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             self._lengths[piece.index] = self._lengths.get(piece.index, 0) + len(piece.token_ids)
-            if piece.finish_reason is not None and piece.index == 0:
+            if piece.finish_reason is None:
+                continue
+            self._open.discard(piece.index)
+            if piece.index == 0:
                 # An upstream may know others, such as content_filter.
                 known = piece.finish_reason in get_args(FinishReason)
                 self._reason = cast(FinishReason, piece.finish_reason) if known else "stop"
@@ -74,6 +81,7 @@ class MeteredRun:
 
     def abort(self) -> None:
         """Of a run that has ended nothing is aborted, and its end counts."""
+        self._aborted = True
         self._run.abort()
         if self._run.end is None:
             self._over("abort")
@@ -93,4 +101,4 @@ def metered(
     params = generation.params
     measured = metrics.request_started(model, generation.dialect, params.n, params.max_tokens)
     told["model"] = model
-    return MeteredRun(run, measured, told, release)
+    return MeteredRun(run, params.n, measured, told, release)

@@ -9,6 +9,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ..engine.counters import STEP_TOKENS
+from .told_histogram import ToldHistogram
+
 # Labels of everything that belongs to a model; `engine` numbers its replicas.
 MODEL = ("model_name", "engine")
 
@@ -69,6 +72,11 @@ class ReplicaFamilies:
         self.preemptions = count("vllm:num_preemptions", "Sequences that were computed anew for lack of memory.")
         self.prefix_queries = count("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
         self.prefix_hits = count("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.")
+        self.image_queries = count("vllm:mm_cache_queries", "Images of requests, looked up among what is encoded.")
+        self.image_hits = count("vllm:mm_cache_hits", "Those of them that were not encoded again.")
+        steps = "Tokens of a step of the engine."
+        self.step_tokens = ToldHistogram("vllm:iteration_tokens_total", steps, MODEL, STEP_TOKENS)
+        registry.register(self.step_tokens)
         self.busy = count("triptych_engine_busy_seconds", "Seconds in which the engine computed.")
         self.crashes = count("triptych_replica_crashes", "Replicas that died or hung.")
         registry.register(Renamed(self.cache_usage, "vllm:gpu_cache_usage_perc"))
@@ -97,6 +105,9 @@ class ServerFamilies:
         self.cold_start = gauge("triptych_cold_start_seconds", phases, "model_name", "phase")
         self.state = gauge("triptych_model_state", "1 for the state a model is in.", "model_name", "state")
         self.fetch = spread("triptych_image_fetch_seconds", "Seconds to fetch an image from its URL.", "outcome")
+        tries = "Seconds of a try to deliver a webhook."
+        self.webhook = spread("triptych_webhook_delivery_seconds", tries, "outcome")
+        self.webhooks_waiting = gauge("triptych_webhooks_waiting", "Webhooks that wait, in the whole store.")
         outside = "Seconds of a request outside the engine, with waiting for images and for a model to load."
         self.overhead = spread("triptych_overhead_seconds", outside, "dialect")
 

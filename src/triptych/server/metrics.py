@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
@@ -15,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import CollectorRegistry
 
 from ..engine.config import BLOCK_SIZE
+from ..engine.counters import STEP_SIZE_NAMES
 from ..engine.request import FinishReason, Timing, Usage
 from ..replica.protocol import Phase, Report
 from .metric_families import ReplicaFamilies, RequestFamilies, ServerFamilies, WithoutTimes
@@ -30,6 +32,8 @@ _TOTALS = {
     "preemptions": "preemptions",
     "prompt_tokens": "prefix_queries",
     "cached_tokens": "prefix_hits",
+    "image_queries": "image_queries",
+    "image_hits": "image_hits",
     "busy_seconds": "busy",
 }
 
@@ -91,6 +95,14 @@ class Metrics:
         """An image was fetched from its URL, or not; `outcome` is one of a few words, such as "timeout"."""
         self._server.fetch.labels(outcome).observe(seconds)
 
+    def webhook_tried(self, seconds: float, outcome: str) -> None:
+        """A webhook was delivered or not; `outcome` is delivered, retried, given_up, moot or deleted."""
+        self._server.webhook.labels(outcome).observe(seconds)
+
+    def webhooks_waiting(self, count: int) -> None:
+        """So many webhooks wait to be delivered."""
+        self._server.webhooks_waiting.set(count)
+
     # ---- models and their replicas ----------------------------------------------------------------------------------
 
     def phase(self, model: str, phase: Phase) -> None:
@@ -136,14 +148,20 @@ class _EngineMetrics:
 
     def report(self, values: dict[str, float]) -> None:
         self._queued_there = int(values.get("waiting", 0))
+        grown = partial(self._grown, values)
         for name, counter in _TOTALS.items():
-            total, before = values.get(name, 0.0), self._totals.get(name, 0.0)
-            # Less than before: another replica, which nobody told us of.
-            getattr(self._reported, counter).inc(total - before if total >= before else total)
-            self._totals[name] = total
+            getattr(self._reported, counter).inc(grown(name))
+        self._reported.step_tokens.grow([grown(name) for name in STEP_SIZE_NAMES], grown("step_tokens"))
         if blocks := values.get("blocks_total", 0.0):
             self._reported.cache_usage.set(values.get("blocks_used", 0.0) / blocks)
             self._show_cache(int(blocks))
+
+    def _grown(self, values: dict[str, float], name: str) -> float:
+        """By how much a total grew since the last report."""
+        total, before = values.get(name, 0.0), self._totals.get(name, 0.0)
+        self._totals[name] = total
+        # Less than before: another replica, which nobody told us of.
+        return total - before if total >= before else total
 
     def gone(self, crashed: bool) -> None:
         self._queued_there = 0

@@ -11,12 +11,28 @@ from .generation import Picture
 # A file of this size is hashed on a thread: it would hold up the event loop.
 _LARGE = 1 << 18
 
+_MARKS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"),
+)  # fmt: skip
+
 Fetch = Callable[[str], Awaitable[bytes]]
 
 
 def picture(data: bytes) -> Picture:
     """An encoded picture with the digest that the engine uses as well."""
     return Picture(blake2b(data, digest_size=16).digest(), data)
+
+
+def media_type(data: bytes) -> str | None:
+    """The media type of an encoded picture by its first bytes, whatever its sender calls it; None if it is none that a
+    browser shows and Pillow reads.
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "image/avif"
+    return next((kind for mark, kind in _MARKS if data.startswith(mark)), None)
 
 
 async def read_pictures(urls: Sequence[str], fetch: Fetch) -> list[Picture | Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from .metrics import Metrics
 from .pictures import Fetch, read_pictures
 from .router import Router
 
+log = logging.getLogger("triptych.server")
 
 # What stands before the id of a stored file where an image's URL may be.
 FILE = "file-id:"
@@ -60,13 +62,25 @@ class Service:
     most_waiting: int = 256
     files: FileLibrary | None = None
     under_way: Counter[str] = field(default_factory=Counter)
+    said: set[str] = field(default_factory=set)
+
+    def say_once(self, message: str) -> None:
+        """A line in the log, for the first time that there is reason for it."""
+        if message not in self.said:
+            self.said.add(message)
+            log.info("%s", message)
 
     async def ready(self, model: Backend) -> ModelInfo:
         """What runs under `model`, which is started if need be. Raises what keeps it from answering."""
         return await model.ready()
 
-    async def pictures(self, model: Backend, urls: Sequence[str], owner: str = "") -> tuple[Picture, ...]:
-        """The images of a request of `owner` for `model`. Raises NoVisionError, TooManyImagesError, PictureError."""
+    async def pictures(
+        self, model: Backend, urls: Sequence[str], owner: str = "", details: Sequence[str] = ()
+    ) -> tuple[Picture, ...]:
+        """The images of a request of `owner` for `model`; `details` has a word for each of them, or none for any.
+
+        Raises NoVisionError, TooManyImagesError, PictureError.
+        """
         if not urls:
             return ()
         if len(urls) > self.most_images:
@@ -81,7 +95,7 @@ class Service:
                 raise PictureError(number, picture)
             if isinstance(picture, Exception):
                 raise picture
-            found.append(picture)
+            found.append(replace(picture, detail=details[number]) if details else picture)
         return tuple(found)
 
     async def _image(self, owner: str, url: str) -> bytes:

@@ -26,6 +26,9 @@ class AnyresLayout:
     map_rows, map_cols    patches of the whole canvas: rows * grid, cols * grid
     row_start, col_start  first row and column of that map that are kept ...
     kept_rows, kept_cols  ... and how many: what shows only padding is dropped
+
+    A picture of which only the base tile is seen has no canvas: rows and cols are 0, and the map is one row without
+    columns, which its newline ends.
     """
 
     canvas: Canvas
@@ -80,6 +83,16 @@ def compute_layout(
         kept_rows=kept_rows,
         kept_cols=kept_cols,
     )
+
+
+def base_layout(side: int, patch: int) -> AnyresLayout:
+    """The layout of any picture as its base tile alone: one newline ends its patches, as `pack_image_features` of
+    transformers (and the authors' code) has it for a picture of one tile.
+    """
+    return AnyresLayout(
+        canvas=(0, 0), resized=(0, 0), offset=(0, 0), rows=0, cols=0, grid=side // patch, row_start=0, col_start=0,
+        kept_rows=1, kept_cols=0,
+    )  # fmt: skip
 
 
 def select_canvas(width: int, height: int, pinpoints: Sequence[Canvas]) -> Canvas:

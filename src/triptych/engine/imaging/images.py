@@ -18,6 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from ..errors import ImageError
+from ..request import Detail
 from .image_source import DEFAULT_LIMITS, ImageLimits, read_source
 
 ImageSource = str | Path | bytes | Image.Image
@@ -43,10 +44,11 @@ _TRANSPOSES = {
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """One picture; equal when the content is.
+    """One picture; equal when the content and the detail are.
 
     `data` is the encoded file, or an RGB picture when the caller had it decoded already. `width` and `height`
-    are in pixels after EXIF rotation. `digest` (16 bytes) identifies the content, `label` is for messages.
+    are in pixels after EXIF rotation. `digest` (16 bytes) identifies the content, `label` is for messages. With
+    `detail` "low" LLaVA 1.6 sees the picture's base tile alone; LLaVA 1.5 sees no more than one anyway.
     """
 
     data: bytes | Image.Image = field(repr=False, compare=False)
@@ -54,6 +56,7 @@ class ImageInput:
     height: int = field(compare=False)
     digest: bytes
     label: str = field(default="image", compare=False)
+    detail: Detail = "high"
 
     def pixels(self) -> Image.Image:
         """The decoded picture: mode RGB, 8 bits, upright, transparency on white. Raises `ImageError`."""
@@ -70,33 +73,34 @@ class ImageInput:
 
 
 def open_image(
-    source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, label: str | None = None
+    source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, label: str | None = None, detail: Detail = "high"
 ) -> ImageInput:
     """A picture from a path, encoded bytes, a Pillow image, a `data:` URI or an http(s) URL.
 
-    `label` is what messages call it, by default where it came from. Only the header is read here (a Pillow image
-    is decoded and copied, so that later changes to it do no harm). Raises `ImageError` in one line that names the
-    picture: missing or empty file, not an image, a damaged header, more than `limits.max_pixels` pixels, a URL that
-    does not deliver in time. Damage further inside shows when `pixels()` is called.
+    `label` is what messages call it, by default where it came from; `detail` is how much of it is to be seen. Only the
+    header is read here (a Pillow image is decoded and copied, so that later changes to it do no harm). Raises
+    `ImageError` in one line that names the picture: missing or empty file, not an image, a damaged header, more than
+    `limits.max_pixels` pixels, a URL that does not deliver in time. Damage further inside shows when
+    `pixels()` is called.
     """
     if isinstance(source, Image.Image):
-        return _from_pillow(source, limits, label or "PIL image")
+        return _from_pillow(source, limits, label or "PIL image", detail)
     data, label = read_source(source, limits, label)
     with _open_header(data, label) as header:
         _check_size(*header.size, label, limits)
         turned = _orientation(header) >= 5
         width, height = header.size[::-1] if turned else header.size
-    return ImageInput(data, width, height, blake2b(data, digest_size=DIGEST_BYTES).digest(), label)
+    return ImageInput(data, width, height, blake2b(data, digest_size=DIGEST_BYTES).digest(), label, detail)
 
 
-def _from_pillow(source: Image.Image, limits: ImageLimits, label: str) -> ImageInput:
+def _from_pillow(source: Image.Image, limits: ImageLimits, label: str, detail: Detail) -> ImageInput:
     _check_size(*source.size, label, limits)
     picture = _guarded(lambda: _upright_rgb(source), label)
     if picture is source:
         picture = source.copy()
     hasher = blake2b(f"rgb {picture.width}x{picture.height} ".encode(), digest_size=DIGEST_BYTES)
     hasher.update(picture.tobytes())
-    return ImageInput(picture, picture.width, picture.height, hasher.digest(), label)
+    return ImageInput(picture, picture.width, picture.height, hasher.digest(), label, detail)
 
 
 def _open_header(data: bytes, label: str) -> Image.Image:

@@ -3,13 +3,14 @@
 LLaVA 1.5 has two behaviours. "crop" resizes the shorter edge and cuts out the centre, as the converted
 checkpoints' own configuration says (the sides of a wide picture are not seen). "pad" pads to a square in the
 mean colour, as the authors trained and evaluated. LLaVA 1.6 has one, "anyres": tiles of a canvas plus the
-whole picture. Which pixels a model saw decides its answer, so `identity` covers every option.
+whole picture, or with `detail` "low" the whole picture alone. Which pixels a model saw decides its answer, so
+`identity` covers every option.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import CheckpointError, ParameterError
-from .anyres import AnyresLayout, Canvas, compute_layout
+from ..request import Detail
+from .anyres import AnyresLayout, Canvas, base_layout, compute_layout
 from .images import DIGEST_BYTES, ImageInput
 from .preprocess_config import PixelOptions, read_options
 from .resample import BICUBIC, crop_after_resize, resize_after_pad
@@ -86,18 +88,23 @@ class Preprocessor(ABC):
         return self.mode
 
     def digest(self, image: ImageInput) -> bytes:
-        """16 bytes that identify the picture's features: its content and this preprocessing."""
-        return blake2b(image.digest + self.identity.encode(), digest_size=DIGEST_BYTES).digest()
+        """16 bytes that identify the picture's features: its content, how much of it is seen, this preprocessing."""
+        seen = self.identity + self._view(image.detail)
+        return blake2b(image.digest + seen.encode(), digest_size=DIGEST_BYTES).digest()
 
-    def layout(self, width: int, height: int) -> AnyresLayout | None:
+    def _view(self, detail: Detail) -> str:
+        """What sets the features at `detail` apart from those of the whole picture; "" where they are the same."""
+        return ""
+
+    def layout(self, width: int, height: int, detail: Detail = "high") -> AnyresLayout | None:
         """How tiles are put together again (LLaVA 1.6); None where one input is the whole picture."""
         return None
 
-    def tiles(self, width: int, height: int) -> int:
+    def tiles(self, width: int, height: int, detail: Detail = "high") -> int:
         """Inputs of the vision tower for a picture of this size."""
         return 1
 
-    def tokens(self, width: int, height: int) -> int:
+    def tokens(self, width: int, height: int, detail: Detail = "high") -> int:
         """Image tokens in the prompt for a picture of this size."""
         return (self.side // self.patch) ** 2
 
@@ -145,7 +152,9 @@ class SquarePad(Preprocessor):
 
 @dataclass(frozen=True, slots=True)
 class Anyres(Preprocessor):
-    """LLaVA 1.6: the whole picture squeezed to `side` x `side`, then the tiles of a padded canvas by rows."""
+    """LLaVA 1.6: the whole picture squeezed to `side` x `side` (the base tile), then the tiles of a padded canvas by
+    rows; at low detail the base tile alone.
+    """
 
     pinpoints: tuple[Canvas, ...]
 
@@ -157,26 +166,35 @@ class Anyres(Preprocessor):
     def _shape(self) -> str:
         return f"{self.mode} " + ",".join(f"{height}x{width}" for height, width in self.pinpoints)
 
-    def layout(self, width: int, height: int) -> AnyresLayout:
+    def _view(self, detail: Detail) -> str:
+        return " base tile" if detail == "low" else ""
+
+    def layout(self, width: int, height: int, detail: Detail = "high") -> AnyresLayout:
+        if detail == "low":
+            return base_layout(self.side, self.patch)
         return compute_layout(width, height, self.pinpoints, self.side, self.patch)
 
-    def tiles(self, width: int, height: int) -> int:
-        return self.layout(width, height).tiles
+    def tiles(self, width: int, height: int, detail: Detail = "high") -> int:
+        return self.layout(width, height, detail).tiles
 
-    def tokens(self, width: int, height: int) -> int:
-        return self.layout(width, height).tokens
+    def tokens(self, width: int, height: int, detail: Detail = "high") -> int:
+        return self.layout(width, height, detail).tokens
 
     def pixel_values(self, image: ImageInput) -> np.ndarray:
         picture, side = image.pixels(), self.side
-        layout = self.layout(picture.width, picture.height)
+        base = picture.resize((side, side), BICUBIC)
+        if image.detail == "low":
+            return self._normalise([base])
+        return self._normalise([base, *self._cut(picture)])
+
+    def _cut(self, picture: Image.Image) -> Iterator[Image.Image]:
+        """The tiles of the canvas, by rows."""
+        side, layout = self.side, self.layout(picture.width, picture.height)
         canvas = Image.new("RGB", layout.canvas[::-1])  # black
         canvas.paste(picture.resize(layout.resized[::-1], BICUBIC), layout.offset[::-1])
-        squares = [picture.resize((side, side), BICUBIC)]
         for top in range(0, canvas.height, side):
-            squares += [
-                canvas.crop((left, top, left + side, top + side)) for left in range(0, canvas.width, side)
-            ]
-        return self._normalise(squares)
+            for left in range(0, canvas.width, side):
+                yield canvas.crop((left, top, left + side, top + side))
 
 
 def _pinpoints(

@@ -53,13 +53,15 @@ class Llava:
         """The rows [tokens, H] that replace one image's tokens, from its tiles [tiles, tokens per tile, H].
 
         Without a layout (LLaVA 1.5) the tile as it is. Otherwise the base tile, then the map of the other tiles
-        with the padding cut off and a newline at the end of each of its rows.
+        with the padding cut off and a newline at the end of each of its rows; the base tile alone ends with one.
         """
         if layout is None:
             return projected.flatten(0, 1)
         if self.newline is None:
             raise ValueError("an anyres layout needs a model with image_newline")
         H, g = projected.shape[-1], layout.grid
+        if layout.tiles == 1:
+            return torch.cat([projected[0], self.newline[None]])
         tiles = projected[1:].view(layout.rows, layout.cols, g, g, H)
         whole = tiles.permute(0, 2, 1, 3, 4).reshape(layout.map_rows, layout.map_cols, H)
         kept = whole[

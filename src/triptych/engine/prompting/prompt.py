@@ -200,8 +200,8 @@ class PromptBuilder:
                 expanded.append(token)
                 continue
             image = next(waiting)
-            length = self._preprocessor.tokens(image.width, image.height)
-            tiles = self._preprocessor.tiles(image.width, image.height)
+            length = self._preprocessor.tokens(image.width, image.height, image.detail)
+            tiles = self._preprocessor.tiles(image.width, image.height, image.detail)
             digest = self._preprocessor.digest(image)
             spans.append(ImageSpan(len(expanded), length, tiles, digest, image))
             expanded += [token] * length
