@@ -14,118 +14,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from statistics import median
-from typing import Any
 
-import aiohttp
+from null_server import Bench, percentile, timed
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-from triptych.engine.request import SamplingParams  # noqa: E402
-from triptych.replica.client import ReplicaClient  # noqa: E402
-from triptych.replica.protocol import ChatPrompt  # noqa: E402
+from triptych.engine.request import SamplingParams
+from triptych.replica.client import ReplicaClient
+from triptych.replica.protocol import ChatPrompt
 
 CASES = ("throughput", "latency", "streams", "images", "idle")
-_SERVER = """
-import sys
-sys.path.insert(0, {support!r})
-import uvicorn
-from null_replica import NullReplica
-from servers import no_fetch
-from triptych.replica.client import ReplicaClient
-from triptych.server.app import App, Options
-from triptych.server.metrics import Metrics
-from triptych.server.router import Router
-from triptych.server.served import ModelSpec, ServedModel
-from triptych.server.service import Service
-
-class Connected:
-    "A replica that runs already, at the place of the process that would be started."
-    async def start(self):
-        self.client = ReplicaClient({address!r})
-        await self.client.connect()
-        return self.client
-    async def obituary(self):
-        return "the null replica is gone"
-    async def stop(self, grace=0):
-        self.client.close()
-
-async def fetch(url):
-    import base64
-    return base64.b64decode(url.partition(",")[2])
-
-model = ServedModel(ModelSpec("null", "null"), lambda spec, phase: Connected())
-app = App(Service(Router([model]), fetch, Metrics(['null'])), Options())
-uvicorn.run(app, port={port}, log_config=None, access_log=False, ws="none")
-"""
-
-
-class Bench:
-    """A null replica, a server before it, and a client session."""
-
-    def __init__(self, seconds: float, options: dict[str, Any]) -> None:
-        self.seconds = seconds
-        self.options = options
-        self.port = 8763
-
-    async def __aenter__(self) -> Bench:
-        self.folder = tempfile.TemporaryDirectory()
-        self.address = f"unix:{self.folder.name}/null"
-        self.replica = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/support/null_replica.py"), self.address], stdin=subprocess.PIPE
-        )
-        self.replica.stdin.write(json.dumps({"model": "null", "options": self.options}).encode() + b"\n")
-        self.replica.stdin.flush()
-        code = _SERVER.format(support=str(ROOT / "tests/support"), address=self.address, port=self.port)
-        self.server = subprocess.Popen([sys.executable, "-c", code])
-        _pin(self.server.pid, 0)
-        self.http = aiohttp.ClientSession(
-            f"http://127.0.0.1:{self.port}", connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(60)
-        )
-        while True:
-            try:
-                async with self.http.get("/health") as answer:
-                    if answer.status == 200:
-                        return self
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.http.close()
-        for process in (self.server, self.replica):
-            process.terminate()
-            process.wait()
-        self.folder.cleanup()
-
-    async def chat(self, **more: Any) -> bytes:
-        body = {"model": "null", "messages": [{"role": "user", "content": "one two three"}], **more}
-        async with self.http.post("/v1/chat/completions", json=body) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.read()
-
-    def cpu(self) -> float:
-        """Seconds of processor time that the server has used."""
-        fields = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident(self) -> float:
-        """MB that the server occupies."""
-        pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _pin(pid: int, core: int) -> None:
-    if len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(pid, {core})
 
 
 async def throughput(seconds: float) -> None:
@@ -165,11 +64,11 @@ async def latency(seconds: float) -> None:
         through, bare, first = [], [], []
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            through.append(await _timed(bench.chat))
-            bare.append(await _timed(direct))
-            first.append(await _timed(first_token))
+            through.append(await timed(bench.chat))
+            bare.append(await timed(direct))
+            first.append(await timed(first_token))
         client.close()
-        added = [1000 * (_percentile(times, 99) - median(bare)) for times in (through, first)]
+        added = [1000 * (percentile(times, 99) - median(bare)) for times in (through, first)]
         print(f"latency: p50 {1000 * median(through):.2f} ms through the server, {1000 * median(bare):.2f} ms direct; "
               f"added p99 {added[0]:.2f} ms; first streamed token added p99 {added[1]:.2f} ms")  # fmt: skip
 
@@ -199,7 +98,7 @@ async def streams(seconds: float) -> None:
         await asyncio.gather(*(read() for _ in range(count)))
         cpu = bench.cpu() - before
         print(f"streams: {count} x {tokens} tokens at {1000 * pace:.0f} ms: {lost} lost, {merged} merged, gap p50 "
-              f"{1000 * median(gaps):.1f} ms, p99 {1000 * _percentile(gaps, 99):.1f} ms; "
+              f"{1000 * median(gaps):.1f} ms, p99 {1000 * percentile(gaps, 99):.1f} ms; "
               f"{cpu / count / tokens * 1e6:.0f} us of CPU a token")  # fmt: skip
 
 
@@ -211,7 +110,7 @@ async def images(seconds: float) -> None:
             data = base64.b64encode(number.to_bytes(4, "big") + os.urandom(217_000)).decode()
             content = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
                        {"type": "text", "text": "what is this"}]  # fmt: skip
-            times.append(await _timed(lambda: bench.chat(messages=[{"role": "user", "content": content}])))
+            times.append(await timed(lambda: bench.chat(messages=[{"role": "user", "content": content}])))
 
         tasks = []
         for number in range(int(100 * seconds)):
@@ -219,7 +118,7 @@ async def images(seconds: float) -> None:
             await asyncio.sleep(0.01)
         await asyncio.gather(*tasks)
         print(f"images: 290 KB bodies, {len(times) / seconds:.0f} a second: p50 {1000 * median(times):.1f} ms, p99 "
-              f"{1000 * _percentile(times, 99):.1f} ms; {bench.resident():.0f} MB resident after")  # fmt: skip
+              f"{1000 * percentile(times, 99):.1f} ms; {bench.resident():.0f} MB resident after")  # fmt: skip
 
 
 async def idle(seconds: float) -> None:
@@ -229,16 +128,6 @@ async def idle(seconds: float) -> None:
         before = bench.cpu()
         await asyncio.sleep(seconds)
         print(f"idle: {bench.resident():.0f} MB resident, {100 * (bench.cpu() - before) / seconds:.2f} % of a core")
-
-
-async def _timed(work: Callable[[], Awaitable[object]]) -> float:
-    started = time.perf_counter()
-    await work()
-    return time.perf_counter() - started
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def main() -> None:

@@ -331,4 +331,4 @@ async def test_a_crash_at_any_write_loses_no_line_and_writes_no_file_twice(
     await worker.stop()
     assert record.status == "completed"
     assert sorted(each["custom_id"] for each in await output(files, record.output_file_id)) == ["a", "b", "c"]
-    assert len(await files.page("me", "batch_output", None, True, 10)) == 1
+    assert len(await files.page("me", ("batch_output",), None, True, 10)) == 1

@@ -161,6 +161,24 @@ def test_all_spellings_of_images_and_the_paths_that_errors_name():
         assert (content.urls, content.params) == (["u"], ["messages[0].content[1]" + path])
 
 
+def test_details_as_they_were_written():
+    parts = [
+        ({"type": "image_url", "image_url": {"url": "u", "detail": "low"}}, "low"),
+        ({"type": "input_image", "image_url": "u", "detail": "original"}, "original"),
+        ({"type": "image_url", "image_url": {"url": "u", "detail": "high"}, "detail": "low"}, "high"),
+        ({"type": "image_url", "image_url": {"url": "u"}, "detail": "low"}, "low"),
+        ({"type": "image", "image": "u"}, "auto"),
+        ({"type": "image", "image": "u", "detail": 7}, "auto"),
+        ({"type": "input_image", "file_id": "file-" + "0" * 32, "detail": "low"}, "low"),
+        ({"type": "file", "file": {"file_id": "file-" + "0" * 32, "detail": "low"}}, "low"),
+    ]
+    assert read(user(*[part for part, _ in parts])).details == [word for _, word in parts]
+    turns = [user(parts[0][0], text("a")), said("assistant", "b"), user(parts[1][0])]
+    assert read(*turns).details == ["low", "original"]
+    marked = read(user(text("first <image> then"), parts[0][0], parts[1][0]))
+    assert marked.details == ["original", "low"]  # the marker is the first image's place, the other goes to the head
+
+
 @pytest.mark.parametrize(
     ("part", "param", "code"),
     [

@@ -1,6 +1,11 @@
 """Prompts that callers rendered themselves, read back into the conversation that they spell."""
 
+import logging
+
 import pytest
+from http_calls import ask, call
+from response_calls import answer, events, respond, text_of
+from servers import null_models, serving
 
 from triptych.replica.protocol import ModelInfo
 from triptych.server.dialects.openai.rendered import read_back
@@ -78,3 +83,44 @@ def test_other_models_and_conversations_stay():
     for messages in ([{"role": "system", "content": "x"}, {"role": "user", "content": asked}],
                      [{"role": "user", "content": asked}, {"role": "assistant", "content": "a dog"}]):  # fmt: skip
         assert read_back(messages, info()) == messages
+
+
+# ---- at every endpoint that takes conversations ---------------------------------------------------------------------
+
+RENDERED = "USER: What is it?\nASSISTANT: a cup</s>USER: What color?\nASSISTANT:"
+
+
+@pytest.fixture(scope="module")
+def fifteen():
+    with serving(null_models(architecture="llava")) as running:
+        yield running
+
+
+def test_chats_responses_and_token_counts_take_it_for_what_it_spells(fifteen):
+    assert ask(fifteen.url, RENDERED).json["choices"][0]["message"]["content"] == "What color?"
+    assert answer(respond(fifteen.url, RENDERED))["output"][0]["content"][0]["text"] == "What color?"
+    assert text_of(events(respond(fifteen.url, RENDERED, stream=True))) == "What color?"
+    assert answer(respond(fifteen.url, RENDERED, truncation="auto"))["output"][0]["content"][0]["text"] == "What color?"
+    assert respond(fifteen.url, RENDERED, path="/v1/responses/input_tokens").json["input_tokens"] == 2
+    body = {"model": "eye", "messages": [{"role": "user", "content": RENDERED}]}
+    assert call(fifteen.url, "POST", "/v1/tokenize", body).json["count"] == 2
+
+
+def test_images_stay_with_their_question_in_a_response(fifteen):
+    image = {"type": "input_image", "image_url": "a picture", "detail": "low"}
+    parts = [image, {"type": "input_text", "text": "USER: <image>\nWhat is it?\nASSISTANT:"}]
+    told = answer(respond(fifteen.url, [{"role": "user", "content": parts}]))
+    assert told["output"][0]["content"][0]["text"] == "What is it?"
+    assert told["usage"]["input_tokens_details"]["image_tokens"] == 4
+
+
+def test_the_log_says_it_once_for_each_model(caplog):
+    with caplog.at_level(logging.INFO, "triptych.server"), serving(null_models(architecture="llava")) as server:
+        for _ in range(3):
+            ask(server.url, RENDERED)
+            ask(server.url, "What color?")
+            respond(server.url, RENDERED)
+        ask(server.url, RENDERED, "text")
+    told = [record.getMessage() for record in caplog.records if "rendered already" in record.getMessage()]
+    assert [line.partition(":")[0] for line in told] == ["eye", "text"]
+    assert "What is it" not in "".join(told)

@@ -19,7 +19,7 @@ def answer(said: str) -> dict:
 
 def content(*messages: dict) -> Content:
     images = sum(isinstance(message["content"], list) and len(message["content"]) - 1 for message in messages)
-    return Content(list(messages), [f"u{n}" for n in range(images)], [f"p{n}" for n in range(images)])
+    return Content(list(messages), *([f"{letter}{n}" for n in range(images)] for letter in "upd"))
 
 
 async def shortened(given: Content, most: int) -> tuple[Content, int]:
@@ -60,6 +60,7 @@ async def test_images_go_with_their_messages():
     given = content(question("a", 2), answer("b"), question("c", 1), answer("d"), question("e", 1))
     found, _ = await shortened(given, 3)
     assert (found.messages, found.urls, found.params) == (given.messages[2:], ["u2", "u3"], ["p2", "p3"])
+    assert found.details == ["d2", "d3"]
     found, _ = await shortened(given, 1)
     assert (found.messages, found.urls) == (given.messages[4:], ["u3"])
 

@@ -20,6 +20,7 @@ from triptych.server.predictions.stored import StoredGeneration, read_stored
 from triptych.server.predictions.worker import Pace, PredictionWorker
 from triptych.server.router import Router
 from triptych.server.service import Service
+from triptych.server.store import forgetting
 from triptych.server.store import predictions as statements
 from triptych.server.store import webhooks as hooks
 from triptych.server.store.ids import new_id, now_us
@@ -158,6 +159,29 @@ async def test_sampling_gets_a_seed_that_stays(store: Store) -> None:
         assert read_stored(given.generation).params.seed == 7
         for record in (warm, cold, given):
             await ended(predictions, record.id)
+
+
+async def test_one_that_cannot_be_run_is_kept_as_failed_and_told_of(store: Store) -> None:
+    model = ScriptedModel()
+    async with running(store, model) as predictions:
+        new = asked(webhook="https://h/", logs="who answers\n", idempotency_key="k")
+        record = await predictions.refuse(new, "no such template")
+        assert record == await stored(store, new.id)
+        assert (record.status, record.error) == ("failed", "no such template")
+        assert record.logs == "who answers\nfailed: no such template\n"
+        assert record.completed_us == record.created_us
+        assert await predictions.wait(new.id, 1) == await predictions.cancel(record) == record
+        assert (await predictions.refuse(asked(idempotency_key="k"), "another reason")).id == new.id
+    assert model.tries == {}
+    told = await store.read(partial(hooks.page, prediction_id=record.id))
+    assert [(message.event, message.body) for message in told] == [("completed", "failed")]
+
+
+async def test_its_log_begins_with_what_its_dialect_says(store: Store) -> None:
+    async with running(store, ScriptedModel()) as predictions:
+        created = await predictions.create(asked(logs="who answers\n"))
+        assert created.logs == "who answers\n"
+        assert (await ended(predictions, created.id)).logs.startswith("who answers\nstarted after")
 
 
 # ---- canceling ------------------------------------------------------------------------------------------------------
@@ -421,12 +445,12 @@ async def test_data_are_removed_in_time_and_rows_when_purged(store: Store) -> No
     async with running(store, ScriptedModel()) as predictions:
         record = await ended(predictions, (await predictions.create(asked())).id)
         now = now_us()
-        assert await store.write(partial(statements.remove_data, before_us=0, now_us=now, limit=10)) == 0
-        assert await store.write(partial(statements.remove_data, before_us=now + 1, now_us=now, limit=10)) == 1
-        assert await store.write(partial(statements.remove_data, before_us=now + 1, now_us=now, limit=10)) == 0
+        assert await store.write(partial(forgetting.remove_data, before_us=0, now_us=now, limit=10)) == 0
+        assert await store.write(partial(forgetting.remove_data, before_us=now + 1, now_us=now, limit=10)) == 1
+        assert await store.write(partial(forgetting.remove_data, before_us=now + 1, now_us=now, limit=10)) == 0
         removed = await stored(store, record.id)
         assert (removed.input, removed.output, removed.logs, removed.generation) == ({}, (), "", "")
         assert (removed.status, removed.removed_us) == ("succeeded", now)
         assert await predictions.follow(record.stream_token) is None
-        assert await store.write(partial(statements.purge, owner=None, before_us=now + 1, now_us=now, limit=10)) == 1
+        assert await store.write(partial(forgetting.purge, owner=None, before_us=now + 1, now_us=now, limit=10)) == 1
         assert await predictions.get(record.id, None) is None

@@ -19,7 +19,7 @@ from triptych.server.store.tables import files, metadata
 def _row(name: str = "a") -> dict[str, object]:
     return {
         "id": name, "owner": "", "purpose": "batch", "filename": "f", "content_type": "t", "size": 1, "sha256": "0",
-        "created_us": 1,
+        "created_us": 1, "details": "{}",
     }  # fmt: skip
 
 

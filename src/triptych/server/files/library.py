@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import IO, Any
@@ -69,11 +69,11 @@ class FileLibrary:
         return record if record is not None and owner in (None, record.owner) else None
 
     async def page(
-        self, owner: str, purpose: str | None, after: str | None, newest_first: bool, limit: int
+        self, owner: str, purposes: Sequence[str], after: str | None, newest_first: bool, limit: int
     ) -> list[FileRecord]:
-        """Up to `limit` files behind the id `after`."""
+        """Up to `limit` files for any of `purposes` (none: for all) behind the id `after`."""
         work = partial(
-            statements.page, owner=owner, now_us=now_us(), purpose=purpose, after=after, newest_first=newest_first,
+            statements.page, owner=owner, now_us=now_us(), purposes=purposes, after=after, newest_first=newest_first,
             limit=limit,
         )  # fmt: skip
         return await self._store.read(work)
@@ -81,6 +81,11 @@ class FileLibrary:
     async def content(self, record: FileRecord) -> AsyncIterator[bytes]:
         """The file's bytes in parts. Raises BlobError."""
         return await self._blobs.get(_PREFIX + record.id)
+
+    async def extend(self, record: FileRecord, lasts: float) -> None:
+        """Keep a file that expires for `lasts` seconds more from now on, at least."""
+        work = partial(statements.extend, file_id=record.id, expires_us=now_us() + round(lasts * 1e6))
+        await self._store.write(work)
 
     async def delete(self, record: FileRecord) -> None:
         """The bytes first: a row without bytes is found again, bytes without a row would stay."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -28,8 +28,8 @@ class RemovedError(TriptychError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPrediction:
-    """What a dialect asks for. `lasts` are seconds from now to its deadline; `logs` is how its log begins; the rest is as
-    in `PredictionRecord`.
+    """What a dialect asks for. `lasts` are seconds from now to its deadline, `logs` are the first lines of its log.
+    With `replaces` it takes the idempotency key of one that came to nothing. The rest is as in `PredictionRecord`.
     """
 
     owner: str
@@ -43,6 +43,7 @@ class NewPrediction:
     webhook: str | None = None
     webhook_events: tuple[str, ...] = ()
     idempotency_key: str | None = None
+    replaces: bool = False
     id: str = field(default_factory=new_id)
 
 
@@ -55,7 +56,7 @@ class Predictions:
 
     async def create(self, new: NewPrediction) -> PredictionRecord:
         """Store a prediction, and see that it is run. Once this returns it survives any crash. Raises StoreError."""
-        return await self._worker.add(_recorded(new), new.generation.reads)
+        return await self._worker.add(_recorded(new), new.generation.reads, new.replaces)
 
     async def refuse(self, new: NewPrediction, reason: str) -> PredictionRecord:
         """Store a prediction that cannot be run: it has failed, for this reason. Raises StoreError."""
@@ -72,6 +73,18 @@ class Predictions:
         else:
             found = await self._store.read(partial(statements.get, prediction_id=prediction_id))
         return found if found is not None and owner in (None, found.owner) else None
+
+    async def by_key(self, owner: str, key: str) -> PredictionRecord | None:
+        """The owner's prediction with this idempotency key, as it is now."""
+        found = await self._store.read(partial(statements.by_idempotency_key, owner=owner, key=key))
+        live = None if found is None else self._worker.lives.get(found.id)
+        return found if live is None or live.done.is_set() else live.record
+
+    async def succeeded(self, owner: str, dialect: str, since_us: Sequence[int]) -> list[int]:
+        """How many of the owner's predictions succeeded since each of some moments, in microseconds."""
+        return await self._store.scan(
+            partial(statements.succeeded, owner=owner, dialect=dialect, since_us=since_us)
+        )
 
     async def page(self, only: Filter, limit: int) -> list[PredictionRecord]:
         """Up to `limit` predictions, the newest first."""
@@ -107,7 +120,7 @@ class Predictions:
             if prediction_id not in self._worker.lives:
                 await asyncio.sleep(min(_LOOK_EVERY, left))
 
-    async def follow(self, token: str) -> AsyncIterator[PredictionRecord] | None:
+    async def follow(self, token: str) -> AsyncGenerator[PredictionRecord] | None:
         """The prediction with this stream token whenever something of it has changed, last as it ended; also as it was
         after 15 s without a change. None if there is none, or its data were removed.
         """
@@ -116,7 +129,7 @@ class Predictions:
             return None
         return self._changes(record)
 
-    async def _changes(self, record: PredictionRecord) -> AsyncIterator[PredictionRecord]:
+    async def _changes(self, record: PredictionRecord) -> AsyncGenerator[PredictionRecord]:
         live = self._worker.lives.get(record.id)
         found: PredictionRecord | None = record if live is None else live.record
         while found is not None:
@@ -140,9 +153,9 @@ class Predictions:
             raise RemovedError(f"the input of prediction {record.id} was removed, so it cannot be run again")
         fresh = replace(
             record, id=new_id(), stream_token=secrets.token_hex(24), created_us=now_us(), status="starting", output=(),
-            error=None, logs="", prompt_tokens=0, cached_tokens=0, image_tokens=0, completion_tokens=0, started_us=None,
-            first_token_us=None, completed_us=None, deadline_us=None, cancel_us=None, idempotency_key=None, attempt=0,
-            worker=None,
+            error=None, error_code=None, logs="", prompt_tokens=0, cached_tokens=0, image_tokens=0,
+            completion_tokens=0, started_us=None, first_token_us=None, completed_us=None, deadline_us=None,
+            cancel_us=None, idempotency_key=None, attempt=0, worker=None,
         )  # fmt: skip
         return await self._worker.add(fresh, read_stored(record.generation).reads)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -186,21 +187,30 @@ class PredictionRun:
         used, self.used = self.used, Usage()
         return statements.with_usage(self.live.stored, used)
 
-    async def _end(self, status: str, error: str | None = None) -> None:
+    async def _end(self, status: str, error: str | None = None, code: str | None = None) -> None:
         live = self.live
         if status == "canceled":
             live.log(live.reason or "canceled")
         elif status == "succeeded":
             live.log(f"finished: {self.used.completion_tokens} tokens")
-        ended = {"status": status, "error": error, "completed_us": now_us(), "first_token_us": live.first_token_us}
-        await self._change("completed", **ended, **self._counted())
+        ended = {"status": status, "error": error, "error_code": code, "completed_us": now_us()}
+        await self._change("completed", **ended, first_token_us=live.first_token_us, **self._counted())
 
     async def _fail(self, error: Exception) -> None:
         if not isinstance(error, errors.TriptychError):
             log.exception("prediction %s failed", self.live.stored.id, exc_info=error)
         told = _reason(error)
         self.live.log(f"failed: {told}")
-        await self._end("failed", told)
+        await self._end("failed", told, _code(error))
+
+
+def _code(error: Exception) -> str:
+    """What kind of failure it is, in a word: that of the error, or its class's name (`no_vision`)."""
+    reason = error.reason if isinstance(error, PictureError) else error
+    if not isinstance(reason, errors.TriptychError):
+        return "internal"
+    name = type(reason).__name__.removesuffix("Error")
+    return getattr(reason, "code", "") or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _reason(error: Exception) -> str:

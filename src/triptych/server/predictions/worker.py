@@ -69,9 +69,11 @@ class PredictionWorker:
         with suppress(StoreError):
             await self._store.write(partial(statements.release, worker=self._name))
 
-    async def add(self, record: PredictionRecord, reads: Collection[str] = ()) -> PredictionRecord:
-        """Store a new prediction, which reads the files with the ids `reads`, and see that it is run. It is acknowledged
-        once this returns. Raises StoreError.
+    async def add(
+        self, record: PredictionRecord, reads: Collection[str] = (), replaces: bool = False
+    ) -> PredictionRecord:
+        """Store a new prediction, which reads the files with the ids `reads`, and see that it is run. Once this returns
+        it is acknowledged. `replaces` is as in the statement. Raises StoreError.
         """
         model, now = record.model, now_us()
         at_once = self._room(model) > 0 and model not in self._behind
@@ -81,7 +83,7 @@ class PredictionWorker:
         else:
             record = replace(record, due_us=record.created_us)
         try:
-            added = await self._store.write(partial(statements.add, record=record, reads=reads))
+            added = await self._store.write(partial(statements.add, record=record, reads=reads, replaces=replaces))
         except BaseException:
             self._running[model] -= at_once
             raise

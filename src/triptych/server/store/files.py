@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from .tables import files
 
@@ -51,7 +52,7 @@ def page(
     owner: str,
     now_us: int,
     *,
-    purpose: str | None = None,
+    purposes: Sequence[str] = (),
     after: str | None = None,
     newest_first: bool = True,
     limit: int = 100,
@@ -59,12 +60,18 @@ def page(
     """Up to `limit` files of `owner` behind the id `after`."""
     alive = files.c.expires_us.is_(None) | (files.c.expires_us > now_us)
     query = select(files).where(files.c.owner == owner, alive)
-    if purpose is not None:
-        query = query.where(files.c.purpose == purpose)
+    if purposes:
+        query = query.where(files.c.purpose.in_(purposes))
     if after is not None:
         query = query.where(files.c.id < after if newest_first else files.c.id > after)
     query = query.order_by(files.c.id.desc() if newest_first else files.c.id).limit(limit)
     return [_record(row) for row in connection.execute(query)]
+
+
+def extend(connection: Connection, file_id: str, expires_us: int) -> None:
+    """A file that has not expired stays until `expires_us` at least."""
+    sooner = (files.c.id == file_id) & (files.c.expires_us < expires_us)
+    connection.execute(update(files).where(sooner).values(expires_us=expires_us))
 
 
 def remove(connection: Connection, file_id: str) -> bool:

@@ -4,17 +4,17 @@ prediction that has ended never changes but for the removal of its data.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ...engine.request import Usage
-from .tables import files, prediction_files, predictions, webhooks
-from .webhooks import WebhookRecord, add_all, forget_ended
+from .tables import prediction_files, predictions
+from .webhooks import WebhookRecord, add_all
 
 ENDED = ("succeeded", "failed", "canceled")
 # The purpose of files that were given as the input of a prediction and for nothing else.
@@ -25,6 +25,7 @@ INPUT_FILE = "prediction_input"
 class PredictionRecord:
     """A prediction. Times are in microseconds. `model` is the served name that runs it; `shown` is what its dialect
     shows of it beside, `input` what the caller sent; `generation` is what is run, as JSON. `output` only ever grows.
+    `error_code` says in a word what kind of failure `error` is, for dialects that have codes of their own.
     """
 
     id: str
@@ -39,6 +40,7 @@ class PredictionRecord:
     status: str = "starting"
     output: tuple[str, ...] = ()
     error: str | None = None
+    error_code: str | None = None
     logs: str = ""
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -71,33 +73,46 @@ _LISTS = ("output", "webhook_events")
 _NAMES = tuple(each.name for each in fields(PredictionRecord))
 
 
-def _row(record: PredictionRecord) -> dict[str, Any]:
+def row_of(record: PredictionRecord) -> dict[str, Any]:
+    """The columns of a record."""
     values = {name: getattr(record, name) for name in _NAMES}
-    return values | {name: json.dumps(values[name], separators=(",", ":")) for name in _JSON}
+    return values | {name: _json(values[name]) for name in _JSON}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _record(row: Row[Any]) -> PredictionRecord:
     values = dict(row._mapping)
     for name in _JSON:
-        values[name] = json.loads(values[name])
+        values[name] = msgspec.json.decode(values[name])
     return PredictionRecord(**values | {name: tuple(values[name]) for name in _LISTS})
+
+
+# Built once: making a statement costs several times what running it does.
+_ADD = insert(predictions)
+_GET = select(predictions).where(predictions.c.id == bindparam("wanted"))
+_CHANGE = update(predictions).where(
+    predictions.c.id == bindparam("wanted"),
+    predictions.c.worker == bindparam("of_worker"),
+    predictions.c.attempt == bindparam("of_attempt"),
+    predictions.c.due_us.is_not(None),
+)
 
 
 def add(
     connection: Connection, record: PredictionRecord, webhooks: Sequence[WebhookRecord] = (),
-    reads: Collection[str] = (),
+    reads: Collection[str] = (), replaces: bool = False,
 ) -> PredictionRecord:
     """Keep a new prediction that reads the files with the ids `reads`, and what is to be told of it; of one with the
-    owner's idempotency key, what is there already.
+    owner's idempotency key, what is there already. If it `replaces`, one that came to nothing, or whose data were
+    removed, leaves it the key.
     """
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(predictions).values(_row(record)))
-    except IntegrityError:
-        if record.idempotency_key is None:
-            raise
-        same = (predictions.c.owner == record.owner) & (predictions.c.idempotency_key == record.idempotency_key)
-        return _record(connection.execute(select(predictions).where(same)).one())
+    if record.idempotency_key is None:
+        connection.execute(_ADD, row_of(record))
+    elif (there := _there_already(connection, record, replaces)) is not None:
+        return there
     if reads:
         rows = [{"prediction_id": record.id, "file_id": file_id} for file_id in dict.fromkeys(reads)]
         connection.execute(insert(prediction_files), rows)
@@ -105,8 +120,28 @@ def add(
     return record
 
 
+def _there_already(connection: Connection, record: PredictionRecord, replaces: bool) -> PredictionRecord | None:
+    """Keep `record`, or find what has its owner's idempotency key."""
+    same = (predictions.c.owner == record.owner) & (predictions.c.idempotency_key == record.idempotency_key)
+    if replaces:
+        over = predictions.c.status.in_(("failed", "canceled")) | predictions.c.removed_us.is_not(None)
+        connection.execute(update(predictions).where(same, over).values(idempotency_key=None))
+    try:
+        with connection.begin_nested():
+            connection.execute(_ADD, row_of(record))
+    except IntegrityError:
+        return _record(connection.execute(select(predictions).where(same)).one())
+    return None
+
+
 def get(connection: Connection, prediction_id: str) -> PredictionRecord | None:
-    row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
+    row = connection.execute(_GET, {"wanted": prediction_id}).one_or_none()
+    return None if row is None else _record(row)
+
+
+def by_idempotency_key(connection: Connection, owner: str, key: str) -> PredictionRecord | None:
+    same = (predictions.c.owner == owner) & (predictions.c.idempotency_key == key)
+    row = connection.execute(select(predictions).where(same)).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -146,6 +181,15 @@ def page(connection: Connection, only: Filter, limit: int) -> list[PredictionRec
     query = query.order_by(predictions.c.id if upward else predictions.c.id.desc()).limit(limit)
     found = [_record(row) for row in connection.execute(query)]
     return found[::-1] if upward else found
+
+
+def succeeded(connection: Connection, owner: str, dialect: str, since_us: Sequence[int]) -> list[int]:
+    """How many predictions of `owner` succeeded since each of some moments. It looks at all of them."""
+    good = (
+        (predictions.c.owner == owner) & (predictions.c.dialect == dialect) & (predictions.c.status == "succeeded")
+    )
+    counted = (func.count().filter(predictions.c.completed_us >= moment) for moment in since_us)
+    return list(connection.execute(select(*counted).where(good)).one())
 
 
 # ---- a worker's -----------------------------------------------------------------------------------------------------
@@ -207,18 +251,11 @@ def change(
     connection: Connection, record: PredictionRecord, webhooks: Sequence[WebhookRecord] = (), **values: Any
 ) -> bool:
     """Change a prediction that is still this attempt's, and write what is to be told of it; whether it was."""
-    mine = (
-        (predictions.c.id == record.id)
-        & (predictions.c.worker == record.worker)
-        & (predictions.c.attempt == record.attempt)
-        & predictions.c.due_us.is_not(None)
-    )
-    for name in _JSON:
-        if name in values:
-            values[name] = json.dumps(values[name], separators=(",", ":"))
+    mine = {"wanted": record.id, "of_worker": record.worker, "of_attempt": record.attempt}
+    values |= {name: _json(values[name]) for name in _JSON if name in values}
     if values.get("status") in ENDED:
         values |= {"due_us": None, "worker": None}
-    if not connection.execute(update(predictions).where(mine).values(**values)).rowcount:
+    if not connection.execute(_CHANGE, {**values, **mine}).rowcount:
         return False
     add_all(connection, webhooks)
     return True
@@ -248,72 +285,6 @@ def take(
     )
     row = connection.execute(taken).one_or_none()
     return None if row is None else _record(row)
-
-
-# ---- what time does -------------------------------------------------------------------------------------------------
-
-
-def remove_data(connection: Connection, before_us: int, now_us: int, limit: int) -> int:
-    """Forget input, output and logs of predictions that ended before `before_us`, up to `limit`, with the files that
-    were only their inputs; how many predictions. Messages that tell of them go once they wait no more.
-    """
-    old = predictions.c.removed_us.is_(None) & (predictions.c.completed_us < before_us)
-    ids = list(connection.scalars(select(predictions.c.id).where(old).limit(limit)))
-    connection.execute(
-        update(predictions)
-        .where(predictions.c.id.in_(ids))
-        .values(input="{}", generation="", output="[]", logs="", removed_us=now_us)
-    )
-    forget_ended(connection, webhooks.c.prediction_id.in_(ids))
-    _let_go_of_files(connection, ids, now_us)
-    return len(ids)
-
-
-def purge(connection: Connection, owner: str | None, before_us: int, now_us: int, limit: int) -> int:
-    """Delete predictions of `owner` (None: of all) that ended before `before_us`, with all that was told of them, up to
-    `limit`; how many. Those of which something is still to be told stay.
-    """
-    telling = select(webhooks.c.id).where(
-        webhooks.c.prediction_id == predictions.c.id, webhooks.c.state == "waiting"
-    )
-    old = select(predictions.c.id).where(predictions.c.completed_us < before_us, ~telling.exists())
-    if owner is not None:
-        old = old.where(predictions.c.owner == owner)
-    ids = list(connection.scalars(old.limit(limit)))
-    _let_go_of_files(connection, ids, now_us)
-    connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
-    return len(ids)
-
-
-def _let_go_of_files(connection: Connection, ids: Sequence[str], now_us: int) -> None:
-    """Files that were the inputs of these predictions alone expire now. Their library deletes what has expired, so that
-    a crash in between leaves none behind.
-    """
-    read = prediction_files.c.prediction_id.in_(ids)
-    found = set(connection.scalars(select(prediction_files.c.file_id).where(read)))
-    if not found:
-        return
-    connection.execute(delete(prediction_files).where(read))
-    others = select(prediction_files.c.file_id).where(prediction_files.c.file_id.in_(found))
-    expire_inputs(connection, found - set(connection.scalars(others)), now_us)
-
-
-def expire_inputs(connection: Connection, ids: Collection[str], now_us: int) -> None:
-    """Those of some files that were given as inputs expire now."""
-    inputs = files.c.id.in_(ids) & (files.c.purpose == INPUT_FILE)
-    lasting = files.c.expires_us.is_(None) | (files.c.expires_us > now_us)
-    connection.execute(update(files).where(inputs, lasting).values(expires_us=now_us))
-
-
-def unread_inputs(connection: Connection, before_us: int) -> list[str]:
-    """Files given as inputs before `before_us` that no prediction reads: it never came about, or was there already. It
-    looks at all files.
-    """
-    reader = select(prediction_files.c.file_id).where(prediction_files.c.file_id == files.c.id)
-    query = select(files.c.id).where(
-        files.c.purpose == INPUT_FILE, files.c.created_us < before_us, files.c.expires_us.is_(None), ~reader.exists()
-    )
-    return list(connection.scalars(query))
 
 
 def with_usage(record: PredictionRecord, usage: Usage) -> dict[str, int]:

@@ -10,6 +10,21 @@ from .tables import secrets
 _BEFORE = " before"
 
 
+def find(connection: Connection, name: str, earlier_after_us: int) -> tuple[str, ...]:
+    """The secret `name`, and behind it what it was before, if that was replaced after `earlier_after_us`; () if there
+    is none.
+    """
+    query = select(secrets.c.name, secrets.c.value, secrets.c.created_us).where(
+        secrets.c.name.in_((name, name + _BEFORE))
+    )
+    rows = {row.name: row for row in connection.execute(query)}
+    if name not in rows:
+        return ()
+    before = rows.get(name + _BEFORE)
+    current = str(rows[name].value)
+    return (current, str(before.value)) if before is not None and before.created_us > earlier_after_us else (current,)
+
+
 def secret(connection: Connection, name: str, fresh: str, now_us: int) -> str:
     """The secret `name`; `fresh` from now on if there is none."""
     query = select(secrets.c.value).where(secrets.c.name == name)
@@ -24,17 +39,13 @@ def secret(connection: Connection, name: str, fresh: str, now_us: int) -> str:
     return fresh
 
 
-def earlier(connection: Connection, name: str, after_us: int) -> str | None:
-    """The secret that `name` was before, if it was replaced after `after_us`."""
-    query = select(secrets.c.value).where(secrets.c.name == name + _BEFORE, secrets.c.created_us > after_us)
-    return connection.scalar(query)
-
-
 def replace(connection: Connection, name: str, fresh: str, now_us: int) -> None:
-    """`fresh` is the secret `name` from now on, and what it was is `earlier`."""
+    """`fresh` is the secret `name` from now on, and what it was is the one before."""
     current = secret(connection, name, fresh, now_us)
     if current == fresh:  # there was none
         return
+    locked = select(secrets.c.value).where(secrets.c.name == name).with_for_update()  # another may replace it too
+    current = str(connection.scalar(locked))
     connection.execute(delete(secrets).where(secrets.c.name == name + _BEFORE))
     connection.execute(insert(secrets).values(name=name + _BEFORE, value=current, created_us=now_us))
     connection.execute(update(secrets).where(secrets.c.name == name).values(value=fresh, created_us=now_us))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -75,6 +75,8 @@ class SQLiteStore(Store):
         except Exception as error:
             self._lock.release()
             raise _store_error(error, str(path)) if isinstance(error, SQLAlchemyError) else error from error
+        # The event loop's own, always open: taking one from the pool costs as much as the statement.
+        self._on_loop = {engine: engine.connect() for engine in (self._writer, self._reader)}
 
     async def read(self, work: Work[T]) -> T:
         return await self._patiently(self._reader, work)
@@ -83,25 +85,31 @@ class SQLiteStore(Store):
         return await self._patiently(self._writer, work)
 
     async def scan(self, work: Work[T]) -> T:
-        return await asyncio.to_thread(_run, self._reader, work)
+        return await asyncio.to_thread(self._scan, work)
 
-    async def _patiently(self, engine: Any, work: Work[T]) -> T:
+    def _scan(self, work: Work[T]) -> T:
+        with self._reader.connect() as connection:
+            return _run(connection, work)
+
+    async def _patiently(self, engine: Engine, work: Work[T]) -> T:
         deadline = asyncio.get_running_loop().time() + _LOCKED_WAIT
         while True:
             try:
-                return _run(engine, work)
+                return _run(self._on_loop[engine], work)
             except StoreError as error:
                 if "locked" not in str(error) or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(_LOCKED_STEP)
 
     async def close(self) -> None:
+        for connection in self._on_loop.values():
+            connection.close()
         self._writer.dispose()
         self._reader.dispose()
         self._lock.release()
 
 
-def _prepare(engine: Any, begin: str) -> None:
+def _prepare(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "connect")
     def connected(connection: sqlite3.Connection, _: Any) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
@@ -113,9 +121,9 @@ def _prepare(engine: Any, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
-def _run(engine: Any, work: Work[T]) -> T:
+def _run(connection: Connection, work: Work[T]) -> T:
     try:
-        with engine.begin() as connection:
+        with connection.begin():
             return work(connection)
     except SQLAlchemyError as error:
         raise _store_error(error) from error

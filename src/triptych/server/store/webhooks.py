@@ -20,7 +20,7 @@ _REPEATED = ("output", "logs")
 class WebhookRecord:
     """One message. `state` is waiting, delivered, given_up or moot; times in microseconds. `number`, its place among
     the prediction's, and `receiver`, the origin of its URL, are given to it when it is stored. `replayed` is how many
-    tries there were when it was last asked for again.
+    tries there were when it was last asked for again. `kind` says how it goes: one of `delivery.kinds`.
     """
 
     id: str
@@ -36,6 +36,7 @@ class WebhookRecord:
     number: int = 0
     receiver: str = ""
     replayed: int = 0
+    kind: str = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def receiver_of(url: str) -> str:
 def add_all(connection: Connection, records: Sequence[WebhookRecord]) -> None:
     """Keep new messages of one prediction, whose row the transaction has changed before: that puts them in order.
 
-    Earlier ones of the same events that wait and that nobody has tried are moot, so few ever wait for one prediction.
+    Earlier ones of the same events and URLs that wait and that nobody has tried are moot, so few ever wait for one
+    prediction.
     """
     if not records:
         return
@@ -85,7 +87,8 @@ def add_all(connection: Connection, records: Sequence[WebhookRecord]) -> None:
     last = connection.scalar(select(func.max(webhooks.c.number)).where(ours)) or 0
     if events := {record.event for record in records}.intersection(_REPEATED):
         now = records[0].created_us
-        untried = ours & webhooks.c.event.in_(sorted(events)) & (webhooks.c.state == "waiting")
+        urls = webhooks.c.url.in_(sorted({record.url for record in records}))
+        untried = ours & urls & webhooks.c.event.in_(sorted(events)) & (webhooks.c.state == "waiting")
         connection.execute(
             update(webhooks)
             .where(untried, webhooks.c.due_us <= now, webhooks.c.attempts == 0)
@@ -108,17 +111,24 @@ def get(connection: Connection, webhook_id: str, owner: str | None = None) -> We
 def _owned(query: Any, owner: str | None) -> Any:
     if owner is None:
         return query
-    return query.join(predictions, predictions.c.id == webhooks.c.prediction_id).where(predictions.c.owner == owner)
+    theirs = select(predictions.c.id).where(
+        predictions.c.id == webhooks.c.prediction_id, predictions.c.owner == owner
+    )
+    return query.where(theirs.exists())  # a join would sort all that the owner has
 
 
 # ---- a deliverer's --------------------------------------------------------------------------------------------------
 
 _earlier = webhooks.alias("earlier")
-# Whether a message is the first that waits of its prediction: only that one may go.
+# Whether a message is the first of its prediction that waits for its URL: only that one may go.
 _FIRST = (
     webhooks.c.number
     == select(func.min(_earlier.c.number))
-    .where(_earlier.c.prediction_id == webhooks.c.prediction_id, _earlier.c.state == "waiting")
+    .where(
+        _earlier.c.prediction_id == webhooks.c.prediction_id,
+        _earlier.c.url == webhooks.c.url,
+        _earlier.c.state == "waiting",
+    )
     .scalar_subquery()
 )
 _WAITING = webhooks.c.state == "waiting"
@@ -151,8 +161,8 @@ def receivers(connection: Connection) -> list[tuple[str, int]]:
 
 
 def claim(connection: Connection, receiver: str, now_us: int, until_us: int, limit: int) -> list[Claimed]:
-    """Up to `limit` messages to `receiver` whose time has come, the first that waits of each prediction; nobody else
-    gets them before `until_us`.
+    """Up to `limit` messages to `receiver` whose time has come, the first that waits of each prediction for its URL;
+    nobody else gets them before `until_us`.
     """
     pick = (
         select(webhooks.c.id)
@@ -183,11 +193,18 @@ def _still(record: WebhookRecord) -> Any:
 
 
 def tried(
-    connection: Connection, record: WebhookRecord, attempt: AttemptRecord, state: str, due_us: int | None = None
+    connection: Connection,
+    record: WebhookRecord,
+    attempt: AttemptRecord,
+    state: str,
+    due_us: int | None = None,
+    gone: bool = False,
 ) -> str | None:
-    """Keep a try of a claimed message, and what it means for it: delivered, given_up, or waiting until `due_us`. The
-    state that it has now, None if it was deleted. Progress that failed is moot once something newer waits. What failed
-    after its claim ran out changes nothing: by then it is another's.
+    """Keep a try of a claimed message, and what it means for it: delivered, given_up, or waiting until `due_us`; if its
+    receiver is `gone`, also for all that waits for that. The state that it has now, None if it was deleted.
+
+    Progress that failed is moot once something newer waits. A try that failed after its claim ran out changes nothing:
+    by then the message is another's.
     """
     query = select(webhooks.c.attempts, webhooks.c.state, webhooks.c.due_us).where(webhooks.c.id == record.id)
     row = connection.execute(query.with_for_update()).one_or_none()
@@ -195,7 +212,7 @@ def tried(
         return None
     values: dict[str, Any] = {"attempts": row.attempts + 1}
     connection.execute(insert(webhook_attempts).values({**asdict(attempt), "number": row.attempts + 1}))
-    if row.state == "waiting" and (state == "delivered" or row.due_us == record.due_us):
+    if state == "delivered" or (row.state == "waiting" and row.due_us == record.due_us):
         if state == "waiting" and record.event != COMPLETED and _newer_waits(connection, record):
             state = "moot"
         ended_us = None if state == "waiting" else attempt.started_us + attempt.seconds_us
@@ -204,21 +221,24 @@ def tried(
         state = row.state
     connection.execute(update(webhooks).where(webhooks.c.id == record.id).values(values))
     forget_ended(connection, webhooks.c.id == record.id)
+    if gone:
+        _give_up_url(connection, record.url, attempt.started_us + attempt.seconds_us)
     return state
 
 
 def _newer_waits(connection: Connection, record: WebhookRecord) -> bool:
-    newer = (webhooks.c.prediction_id == record.prediction_id) & (webhooks.c.number > record.number) & _WAITING
+    same = (webhooks.c.prediction_id == record.prediction_id) & (webhooks.c.url == record.url)
+    newer = same & (webhooks.c.number > record.number) & _WAITING
     return connection.scalar(select(webhooks.c.id).where(newer).limit(1)) is not None
 
 
-def give_up_url(connection: Connection, url: str, now_us: int) -> int:
-    """The receiver is gone for good: what waits for it is not tried any more; how many messages that were."""
+def _give_up_url(connection: Connection, url: str, now_us: int) -> None:
+    """Those whose tries are being kept at this moment hear themselves that their receiver is gone."""
     waiting = _WAITING & (webhooks.c.receiver == receiver_of(url)) & (webhooks.c.url == url)
-    given_up = update(webhooks).where(waiting).values(state="given_up", due_us=None, ended_us=now_us)
-    count = connection.execute(given_up).rowcount
-    forget_ended(connection, (webhooks.c.url == url) & (webhooks.c.ended_us == now_us))
-    return count
+    ids = list(connection.scalars(select(webhooks.c.id).where(waiting).with_for_update(skip_locked=True)))
+    given_up = update(webhooks).where(webhooks.c.id.in_(ids), _WAITING)
+    connection.execute(given_up.values(state="given_up", due_us=None, ended_us=now_us))
+    forget_ended(connection, webhooks.c.id.in_(ids))
 
 
 def forget_ended(connection: Connection, which: Any) -> None:
@@ -253,7 +273,7 @@ def page(
     connection: Connection, *, owner: str | None = None, prediction_id: str | None = None, state: str | None = None,
     below: str | None = None, limit: int = 100,
 ) -> list[WebhookRecord]:
-    """Up to `limit` messages of predictions of `owner` (None: of anybody's), the newest first."""
+    """Up to `limit` messages of predictions of `owner` (None: of anybody's), the newest first. It may read many."""
     query = select(webhooks)
     for column, value in (("prediction_id", prediction_id), ("state", state)):
         if value is not None:

@@ -17,7 +17,7 @@ from .content import Content, read_messages
 from .errors import from_error, invalid, read_body, unsupported
 from .form import DONE, Chunks, event, headers, new_id, now, stop_reason, to_json, usage_of
 from .logprobs import chat_logprobs, prompt_logprobs, shown_logprobs
-from .rendered import read_back
+from .rendered import unwrapped
 from .sampling import chat_params, with_defaults
 from .tools import Tools
 from .wire import ChatRequest
@@ -80,11 +80,11 @@ async def _begin(service: Service, exchange: Exchange, request: ChatRequest, con
     tools = Tools.of(request)
     params = chat_params(request, tools.constraint)  # what is wrong is told before a model is started
     tools.show(content)
-    pictures = await service.pictures(model, content.urls, exchange.owner)
+    pictures = await service.pictures(model, content.urls, exchange.owner, content.details)
     info = await service.ready(model)
     if info.defaults:
         params = chat_params(with_defaults(request, info.defaults), tools.constraint)
-    content.messages = read_back(content.messages, info)
+    content.messages = await unwrapped(service, model, content.messages)
     prompt = ChatPrompt(content.messages)
     prompt_ids = None
     if request.return_token_ids:

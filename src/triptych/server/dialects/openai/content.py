@@ -25,11 +25,14 @@ _MARK = "<image>"
 
 @dataclass(slots=True)
 class Content:
-    """Messages for `ChatPrompt`; `urls` are the images in the order of their places, `params` their paths."""
+    """Messages for `ChatPrompt`; `urls` are the images in the order of their places, `params` their paths, `details`
+    the callers' words for how much of them is to be seen.
+    """
 
     messages: list[dict[str, Any]] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     params: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Said:
 class _Image:
     url: str
     param: str
+    detail: str = "auto"
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ def read_conversation(said: Sequence[Said], *, interleave: bool = False, continu
         images = [part for part in turn.parts if isinstance(part, _Image)]
         content.urls += [image.url for image in images]
         content.params += [image.param for image in images]
+        content.details += [image.detail for image in images]
     return content
 
 
@@ -211,19 +216,26 @@ def _read_part(path: str, part: Any) -> str | _Image | None:
 def _read_image(path: str, part: dict[str, Any]) -> _Image:
     name = next((name for name in ("image_url", "image", "url", "file") if part.get(name) is not None), "image_url")
     url: Any = part.get(name)
-    holder = part
+    holder, detail = part, _detail(part)
     if isinstance(url, dict):
+        detail = _detail(url, detail)
         url, holder, path, name = url.get("url"), url, f"{path}.{name}", "url"
     if url is None and (holder.get("file_id") is not None or "file" in part):
-        return _read_file(f"{path}.file_id", holder.get("file_id"))
+        return _read_file(f"{path}.file_id", holder.get("file_id"), detail)
     path = f"{path}.{name}"
     if not isinstance(url, str) or not url:
         raise invalid(path, "An image needs a url: https, or a data URI with base64.")
-    return _Image(url, path)
+    return _Image(url, path, detail)
 
 
-def _read_file(path: str, file_id: Any) -> _Image:
+def _detail(holder: dict[str, Any], otherwise: str = "auto") -> str:
+    """Chats have it beside the URL, responses beside the type. No word is refused: there are new ones now and then."""
+    word = holder.get("detail")
+    return word if isinstance(word, str) else otherwise
+
+
+def _read_file(path: str, file_id: Any, detail: str) -> _Image:
     """An image that was uploaded to /v1/files."""
     if not isinstance(file_id, str) or not stored_id(file_id):
         raise OpenAIError("There is no file with this id.", path, "file_not_found")
-    return _Image(FILE + stored_id(file_id), path)
+    return _Image(FILE + stored_id(file_id), path, detail)

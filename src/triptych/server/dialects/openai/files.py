@@ -79,7 +79,12 @@ class FileRoutes:
             raise invalid("order", f"order must be asc or desc, not {order[:40]!r}.")
         limit = page_size(query, _MOST_LISTED, _MOST_LISTED)
         after = stored_id(query["after"]) if query.get("after") else None
-        found = await self._files.page(exchange.owner, query.get("purpose"), after, order == "desc", limit + 1)
+        # What other dialects keep, such as the inputs of predictions, is none of this one's.
+        wanted = query.get("purpose")
+        purposes = [purpose for purpose in (*PURPOSES, OUTPUT) if wanted in (None, "", purpose)]
+        if not purposes:
+            return Answer(to_json(page([], limit)))
+        found = await self._files.page(exchange.owner, purposes, after, order == "desc", limit + 1)
         return Answer(to_json(page([describe(record) for record in found], limit)))
 
     async def retrieve(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
@@ -129,8 +134,8 @@ def _lasts(fields: Mapping[str, str]) -> float | None:
         return None
     if anchor != "created_at":
         raise invalid("expires_after.anchor", "expires_after.anchor must be created_at.")
-    number = int(seconds) if seconds is not None and seconds.isascii() and seconds.isdigit() and len(seconds) < 10 else 0
-    return check_lasts(number, "expires_after.seconds")
+    whole = seconds is not None and seconds.isascii() and seconds.isdigit() and len(seconds) < 10
+    return check_lasts(int(seconds) if whole and seconds else 0, "expires_after.seconds")
 
 
 def check_lasts(seconds: int, param: str) -> float:

@@ -15,7 +15,7 @@ from ...service import Service
 from .content import read_messages
 from .errors import from_error, invalid, missing, read_body, unsupported
 from .form import to_json
-from .rendered import read_back
+from .rendered import unwrapped
 from .tools import Tools
 from .wire import Bag, ChatRequest, Int, Message
 
@@ -109,9 +109,8 @@ async def tokenize(service: Service, exchange: Exchange, body: bytes) -> Answer:
             content = read_messages(request.messages, interleave=False, continued=bool(request.continue_final_message))
             params = content.params
             Tools.of(ChatRequest(tools=request.tools)).show(content)
-            pictures = await service.pictures(model, content.urls, exchange.owner)
-            messages = read_back(content.messages, await service.ready(model))
-            prompt: ChatPrompt | RawPrompt = ChatPrompt(messages)
+            pictures = await service.pictures(model, content.urls, exchange.owner, content.details)
+            prompt: ChatPrompt | RawPrompt = ChatPrompt(await unwrapped(service, model, content.messages))
         elif request.prompt is not None:
             pictures, prompt = (), RawPrompt(request.prompt, request.add_special_tokens is not False)
         else:

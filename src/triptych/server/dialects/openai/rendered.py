@@ -9,12 +9,25 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...backend import Backend
 from ...generation import ModelInfo
+from ...service import Service
 
 _ARCHITECTURE = "llava"
 # A cue begins a text or stands behind white space or an end token.
 _CUE = re.compile(r"(?:\s*</s>\s*|\s+|^)(USER|ASSISTANT):\s*")
 _IMAGE = {"type": "image"}
+
+
+async def unwrapped(service: Service, model: Backend, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`messages` for `model`, read back if they are a rendered prompt; the log tells it once for each model."""
+    spelled = read_back(messages, await service.ready(model))
+    if spelled is not messages:
+        service.say_once(
+            f"{model.name}: a prompt spells its turns (USER: ... ASSISTANT:); it is taken as rendered already, and so "
+            "are those like it"
+        )
+    return spelled
 
 
 def read_back(messages: list[dict[str, Any]], info: ModelInfo) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from .content import Content
 from .errors import OpenAIError, from_error, invalid, read_body, unsupported
 from .form import headers, to_json
 from .logprobs import chat_logprobs, shown_logprobs
+from .rendered import unwrapped
 from .response_events import ResponseStream
 from .response_form import Response, call_item, message, new_id, status_of, text_part
 from .response_input import read_input
@@ -103,7 +104,8 @@ async def _prompt(
     for.
     """
     tools.show(content)
-    pictures = await service.pictures(model, content.urls, exchange.owner)
+    pictures = await service.pictures(model, content.urls, exchange.owner, content.details)
+    content.messages = await unwrapped(service, model, content.messages)
     if request.truncation != "auto":
         return ChatPrompt(content.messages), pictures
     info = await service.ready(model)
@@ -119,7 +121,8 @@ async def _prompt(
         return not info.max_context or len(encoded.token_ids) < info.max_context
 
     shorter = await shorten(content, fits)
-    content.messages, content.urls, content.params = shorter.messages, shorter.urls, shorter.params
+    content.messages, content.urls = shorter.messages, shorter.urls
+    content.params, content.details = shorter.params, shorter.details
     return ChatPrompt(content.messages), left(content)
 
 

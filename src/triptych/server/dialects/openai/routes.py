@@ -7,6 +7,7 @@ from starlette.routing import BaseRoute, Route
 from ...endpoint import (
     FORM,
     JSON,
+    NO_BODY,
     BodyTooLargeError,
     Doors,
     Endpoint,
@@ -41,7 +42,7 @@ def routes(doors: Doors, kept: Kept | None = None) -> list[BaseRoute]:
         ("POST", "/responses/{response_id}/cancel", responses.not_kept),
         ("GET", "/responses/{response_id}/input_items", responses.not_kept),
         ("GET", "/models", models.list_all),
-        ("GET", "/models/{model:path}", models.retrieve),
+        ("GET", "/models/{model:served}", models.retrieve),
         ("POST", "/tokenize", models.tokenize),
         ("POST", "/detokenize", models.detokenize),
         ("GET", "/tokenizer_info", models.tokenizer_info),
@@ -62,7 +63,7 @@ def routes(doors: Doors, kept: Kept | None = None) -> list[BaseRoute]:
         ]
     made: list[BaseRoute] = []
     for method, path, handler in table:
-        form = FORM if (method, path) == ("POST", "/files") else JSON
+        form = FORM if (method, path) == ("POST", "/files") else NO_BODY if path.endswith("/cancel") else JSON
         endpoint = Endpoint(doors, "openai", path, handler, refusal, form)
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         made += [Route(prefix + path, endpoint, methods=methods) for prefix in PREFIXES]

@@ -35,7 +35,8 @@ def _without(content: Content, begin: int) -> Content:
     """The system message, and everything from message `begin` on."""
     system = [message for message in content.messages[:1] if message["role"] == "system"]
     gone = sum(_images(message["content"]) for message in content.messages[:begin])
-    return Content([*system, *content.messages[begin:]], content.urls[gone:], content.params[gone:])
+    left = content.messages[begin:]
+    return Content([*system, *left], content.urls[gone:], content.params[gone:], content.details[gone:])
 
 
 def _images(content: str | list[dict[str, str]]) -> int:

@@ -8,6 +8,7 @@ from ....operations import (
     ANY_MODEL,
     EVENT_STREAM,
     JSON,
+    PICTURE,
     SEEING_MODEL,
     Body,
     Example,
@@ -24,12 +25,6 @@ from . import answers, samples
 from .failures import ALWAYS, BODY, WORK, failures
 from .fields import CHAT_REFUSED, COMPLETION_REFUSED, FIELDS
 
-# A large red circle, 64 x 64.
-PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX6+PDcKCgDN0SPAAAAYklEQVR42tXPsQmEQBAF0LfD"
-    "BWZagqVcZ2dplrIlGBqIe4EriCAY6o8e/M/A8Ly0ueK3VJQVQZI2BAPBhy9BQ0/Q0RH7sSN6movqDjLzRTUxEcxkgoURpFK2TVFhWM+fvjZ/fQETgjtvOh0A"
-    "AAAASUVORK5CYII="
-)
 IMAGE = {"type": "image_url", "image_url": {"url": PICTURE}}
 _COLOR = [IMAGE, {"type": "text", "text": "What color is the circle?"}]
 _SHAPE = [IMAGE, {"type": "text", "text": "What shape is the red object?"}]
@@ -103,7 +98,7 @@ _MODELS = Operation(
 )  # fmt: skip
 
 _ONE_MODEL = Operation(
-    "GET", "/models/{model:path}", "Describe one model", "The same of one model, by any of its names.",
+    "GET", "/models/{model:served}", "Describe one model", "The same of one model, by any of its names.",
     (Reply(200, "The model.", {JSON: answers.Model}, sample=samples.MODEL), *failures((404, *ALWAYS))),
     parameters=(_MODEL_ID,), prefixes=PREFIXES,
 )  # fmt: skip

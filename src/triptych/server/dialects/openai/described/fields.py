@@ -51,6 +51,10 @@ _PART = {
                 "image_url": {
                     "description": "An object with a `url`, or the URL alone: http(s), or a data URI with base64.",
                 },
+                "detail": {
+                    "description": "`low`: LLaVA 1.6 sees a coarse view of the whole image, for few tokens. Any other "
+                    "word: all of it. Stands here or beside the `url`.",
+                },
             },
         },
     ],
@@ -68,7 +72,7 @@ _MOST = {"maxItems": 64}
 COMMON: dict[str, Field] = {
     "temperature": Field("How evenly tokens are drawn; 0 always takes the likeliest one.", 1.0, numbers(0, 2)),
     "top_p": Field("Draws from the likeliest tokens that make up this probability.", 1.0, numbers(0, 1)),
-    "seed": Field("Makes drawn answers repeatable, whatever else the server does meanwhile."),
+    "seed": Field("Makes drawn answers repeatable, up to the rounding of what is computed together."),
     "stop": Field("A text that ends the answer, or up to 64 of them. It is not part of the answer.", None, _MOST),
     "n": Field("How many answers.", 1, numbers(1, 128)),
     "stream": Field("Answer with server-sent events, one for each step.", False),

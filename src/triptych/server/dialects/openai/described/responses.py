@@ -11,6 +11,7 @@ from ....operations import (
     ANY_MODEL,
     EVENT_STREAM,
     JSON,
+    PICTURE,
     SEEING_MODEL,
     Body,
     Example,
@@ -25,7 +26,7 @@ from ....operations import (
 from ..routes import PREFIXES
 from ..wire import FlatTool, InputItem, ResponsesRequest, TextFormat, TextOptions
 from .answers import Count, Name, Seconds, TokenLogprob
-from .chat import PICTURE, TIMES
+from .chat import TIMES
 from .failures import ALWAYS, WORK, failures
 from .fields import COMMON, EVERYWHERE_REFUSED, FINER, MODEL, numbers
 

@@ -1,0 +1,131 @@
+"""The server as it is before a null replica (tests/support/null_replica.py), each a process; the benchmark is load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+ROOT = Path(__file__).parents[1]
+_SERVER = """
+import sys
+sys.path.insert(0, {support!r})
+import asyncio
+from pathlib import Path
+import uvicorn
+from triptych.replica.client import ReplicaClient
+from triptych.server.app import App, Options
+from triptych.server.metrics import Metrics
+from triptych.server.records import open_records
+from triptych.server.router import Router
+from triptych.server.served import ModelSpec, ServedModel
+from triptych.server.service import Service
+
+class Connected:
+    "A replica that runs already, at the place of the process that would be started."
+    async def start(self):
+        self.client = ReplicaClient({address!r})
+        await self.client.connect()
+        return self.client
+    async def obituary(self):
+        return "the null replica is gone"
+    async def stop(self, grace=0):
+        self.client.close()
+
+async def fetch(url):
+    import base64
+    return base64.b64decode(url.partition(",")[2])
+
+model = ServedModel(ModelSpec("null", "null"), lambda spec, phase: Connected())
+
+async def serve():
+    records = await open_records(Path({data!r}))
+    service = Service(Router([model]), fetch, Metrics(["null"]), most_waiting=100_000, files=records.files)
+    app = App(service, Options(), records.close, records)
+    await uvicorn.Server(uvicorn.Config(app, port={port}, log_config=None, access_log=False)).serve()
+
+with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
+    runner.run(serve())
+"""
+
+
+class Bench:
+    """A null replica, a server before it, and a client session."""
+
+    def __init__(self, seconds: float, options: dict[str, Any]) -> None:
+        self.seconds = seconds
+        self.options = options
+        self.port = 8763
+
+    async def __aenter__(self) -> Bench:
+        self.folder = tempfile.TemporaryDirectory()
+        self.data = Path(self.folder.name) / "data"
+        self.address = f"unix:{self.folder.name}/null"
+        self.replica = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests/support/null_replica.py"), self.address], stdin=subprocess.PIPE
+        )
+        self.replica.stdin.write(json.dumps({"model": "null", "options": self.options}).encode() + b"\n")
+        self.replica.stdin.flush()
+        code = _SERVER.format(support=str(ROOT / "tests/support"), address=self.address, port=self.port,
+                              data=str(self.data))
+        self.server = subprocess.Popen([sys.executable, "-c", code])
+        pin(self.server.pid, 0)
+        self.http = aiohttp.ClientSession(
+            f"http://127.0.0.1:{self.port}", connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(60)
+        )
+        while True:
+            try:
+                async with self.http.get("/health") as answer:
+                    if answer.status == 200:
+                        return self
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.http.close()
+        for process in (self.server, self.replica):
+            process.terminate()
+            process.wait()
+        self.folder.cleanup()
+
+    async def chat(self, **more: Any) -> bytes:
+        body = {"model": "null", "messages": [{"role": "user", "content": "one two three"}], **more}
+        async with self.http.post("/v1/chat/completions", json=body) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.read()
+
+    def cpu(self) -> float:
+        """Seconds of processor time that the server has used."""
+        fields = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """MB that the server occupies."""
+        pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def pin(pid: int, core: int) -> None:
+    if len(os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(pid, {core})
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that `work` takes."""
+    started = time.perf_counter()
+    await work()
+    return time.perf_counter() - started
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]

@@ -1,0 +1,41 @@
+"""What Replicate's answers have in common: JSON, times, links, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ...exchange import Answer, Exchange
+from ...origin import origin
+
+_encoder = msgspec.json.Encoder()
+
+
+def to_json(value: Any) -> bytes:
+    return _encoder.encode(value)
+
+
+def time_of(us: int | None) -> str | None:
+    """Microseconds since 1970 in RFC 3339, UTC, with six digits."""
+    if us is None:
+        return None
+    seconds, rest = divmod(us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06}Z"
+
+
+def base_of(exchange: Exchange) -> str:
+    """What the links of an answer begin with: the origin that the caller used, and the mount."""
+    mount = "/replicate/v1" if exchange.scope["path"].startswith("/replicate") else "/v1"
+    return origin(exchange.scope, exchange.headers) + mount
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """An object; it is never kept on the way."""
+    return Answer(to_json(value), status, headers={"cache-control": "no-store", **(headers or {})})
+
+
+def page(results: Sequence[Any], following: str | None = None, previous: str | None = None) -> dict[str, Any]:
+    return {"next": following, "previous": previous, "results": list(results)}
