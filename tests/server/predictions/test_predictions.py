@@ -408,6 +408,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> Non
     async with running(store, slow, Pace(4, 60, 60)) as one:
         created = await one.create(asked())
         await until(lambda: slow.said == 1)
+        await asyncio.sleep(0.1)  # its first look for what waits is over, the next one far away
         await store.write(statements.release)
         async with running(store, quick) as two:
             record = await ended(two, created.id)
@@ -416,6 +417,21 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> Non
             assert await stored(store, created.id) == record
     assert record.output == (" one", " two", " three")
     assert record.attempt == 2
+
+
+async def test_a_lease_that_ran_out_unnoticed_is_taken_again_and_nothing_is_run_twice(store: Store) -> None:
+    model = ScriptedModel()
+    model.gates["word 1"] = asyncio.Event()
+    async with running(store, model) as predictions:
+        created = await predictions.create(asked())
+        await until(lambda: model.said == 1)
+        await store.write(statements.release)  # as if it had not been renewed in time
+        predictions.worker._behind.add("m")  # type: ignore[attr-defined]
+        await until(lambda: predictions.worker.lives[created.id].stored.attempt == 2)  # type: ignore[attr-defined]
+        model.gates["word 1"].set()
+        record = await ended(predictions, created.id)
+    assert (record.status, record.output, record.attempt) == ("succeeded", (" one", " two", " three"), 2)
+    assert model.tries == {"one two three": 1}
 
 
 async def test_two_servers_share_the_work_and_run_nothing_twice(store: Store) -> None:

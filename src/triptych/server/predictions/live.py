@@ -48,6 +48,13 @@ class Live:
         self.stored = replace(self.stored, **values)
         self.tell()
 
+    def retake(self, record: PredictionRecord) -> None:
+        """It was claimed here while it runs here: its lease had run out, under a load too high to renew it. If nobody
+        else had it meanwhile the run goes on under the new claim.
+        """
+        if record.attempt == self.stored.attempt + 1:
+            self.stored = replace(self.stored, attempt=record.attempt, worker=record.worker)
+
     def log(self, line: str) -> None:
         self.logs += line + "\n"
 

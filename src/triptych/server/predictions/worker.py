@@ -199,7 +199,8 @@ class PredictionWorker:
         if len(taken) < room:
             self._behind.discard(model)
         for record in taken:
-            if record.id in self.lives:  # a lease of our own that ran out, under a load too high to renew it
+            if (live := self.lives.get(record.id)) is not None:
+                live.retake(record)
                 continue
             self._running[model] += 1
             self._begin(record)

@@ -1,0 +1,168 @@
+"""What operators ask and order about predictions. A key sees, and deletes, what was made with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from .admin_webhooks import WebhookLine, describe_webhook
+from .asked import known, page_size, seconds, stored_id
+from .dialects.openai.errors import OpenAIError, invalid, missing, read_body
+from .dialects.openai.form import to_json
+from .exchange import Answer, Exchange
+from .predictions.kept import KeptPredictions
+from .predictions.predictions import RemovedError
+from .predictions.retention import purge
+from .service import Service
+from .store import webhooks as messages
+from .store.ids import now_us
+from .store.predictions import Filter, PredictionRecord
+
+STATES = ("starting", "processing", "succeeded", "failed", "canceled")
+
+
+class PredictionLine(msgspec.Struct):
+    """A prediction as operators see it; times are in seconds since 1970."""
+
+    id: str
+    dialect: str
+    model: Annotated[str, Meta(description="The served model that runs it.")]
+    status: Literal["starting", "processing", "succeeded", "failed", "canceled"]
+    error: str | None
+    created_at: float
+    started_at: float | None
+    completed_at: float | None
+    prompt_tokens: int
+    cached_tokens: int
+    image_tokens: int
+    completion_tokens: int
+    attempt: Annotated[int, Meta(description="How often a server took it up.")]
+    webhook: str | None
+    data_removed: bool
+
+
+class PredictionLines(msgspec.Struct):
+    predictions: list[PredictionLine]
+    more: Annotated[bool, Meta(description="Whether there are older ones.")]
+
+
+class WholePrediction(PredictionLine):
+    """Also what it was asked, what it said, and what was told of it."""
+
+    input: dict[str, Any]
+    output: list[str]
+    logs: str
+    webhooks: list[WebhookLine]
+
+
+class Purge(msgspec.Struct):
+    """What is to be deleted."""
+
+    older_than: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+
+
+class Purged(msgspec.Struct):
+    deleted: Annotated[int, Meta(description="Predictions that are not there any more.")]
+
+
+_purge_decoder = msgspec.json.Decoder(Purge)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionOrders:
+    """The handlers."""
+
+    kept: KeptPredictions
+
+    async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """Predictions, the newest first."""
+        query = exchange.query
+        limit = page_size(query)
+        only = Filter(
+            owner=exchange.owner, status=known(query, "status", STATES), below=stored_id(query, "before")
+        )
+        found = await self.kept.predictions.page(only, limit + 1)
+        lines = [describe(record) for record in found[:limit]]
+        return Answer(to_json({"predictions": lines, "more": len(found) > limit}))
+
+    async def show(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """One prediction with its input, output and logs, and what was told of it."""
+        return Answer(to_json(await self._whole(await self._find(exchange))))
+
+    async def cancel(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """Stop a prediction that has not ended; what it said so far is kept."""
+        record = await self._find(exchange)
+        if record.ended:
+            raise _conflict(f"The prediction {record.id} has ended already: it is {record.status}.", "already_ended")
+        return Answer(to_json(describe(await self.kept.predictions.cancel(record))))
+
+    async def retry(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """Ask once more for what a prediction that has ended was asked, as a new prediction."""
+        record = await self._find(exchange)
+        if not record.ended:
+            raise _conflict(f"The prediction {record.id} has not ended yet: it is {record.status}.", "not_ended")
+        try:
+            return Answer(to_json(describe(await self.kept.predictions.again(record))))
+        except RemovedError:
+            told = f"The input of the prediction {record.id} was removed, so it cannot be run again."
+            raise _conflict(told, "data_removed") from None
+
+    async def purge(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """Delete predictions that ended longer ago than this, with their files and all that was told of them. Those of
+        which something is still to be told stay.
+        """
+        older_than = read_body(_purge_decoder, body).older_than
+        if isinstance(older_than, UnsetType):
+            raise missing("older_than")
+        if older_than > 1e10:
+            raise invalid("older_than", "older_than must be a number of seconds up to 1e10.")
+        before = now_us() - round(older_than * 1e6)
+        return Answer(to_json({"deleted": await purge(self.kept.store, exchange.owner, before)}))
+
+    async def _find(self, exchange: Exchange) -> PredictionRecord:
+        wanted = exchange.scope["path_params"]["prediction_id"]
+        found = None
+        if wanted.isascii() and wanted.isalnum():
+            found = await self.kept.predictions.get(wanted, exchange.owner)
+        if found is None:
+            raise OpenAIError(f"There is no prediction {wanted[:80]!r}.", None, "not_found", 404)
+        return found
+
+    async def _whole(self, record: PredictionRecord) -> dict[str, Any]:
+        told = await self.kept.store.read(partial(messages.page, prediction_id=record.id, limit=1000))
+        return {
+            **describe(record),
+            "input": record.input,
+            "output": list(record.output),
+            "logs": record.logs,
+            "webhooks": [describe_webhook(message) for message in told][::-1],
+        }
+
+
+def _conflict(message: str, code: str) -> OpenAIError:
+    return OpenAIError(message, None, code, 409)
+
+
+def describe(record: PredictionRecord) -> dict[str, Any]:
+    """A prediction in a line."""
+    return {
+        "id": record.id,
+        "dialect": record.dialect,
+        "model": record.model,
+        "status": record.status,
+        "error": record.error,
+        "created_at": seconds(record.created_us),
+        "started_at": seconds(record.started_us),
+        "completed_at": seconds(record.completed_us),
+        "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
+        "image_tokens": record.image_tokens,
+        "completion_tokens": record.completion_tokens,
+        "attempt": record.attempt,
+        "webhook": record.webhook,
+        "data_removed": record.removed_us is not None,
+    }

@@ -1,0 +1,134 @@
+"""What operators ask and order about webhooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .asked import known, page_size, seconds, stored_id
+from .delivery.webhooks import Deliverer
+from .dialects.openai.errors import OpenAIError
+from .dialects.openai.form import to_json
+from .exchange import Answer, Exchange
+from .service import Service
+from .store import webhooks as statements
+from .store.store import Store
+from .store.webhooks import AttemptRecord, WebhookRecord
+
+STATES = ("waiting", "delivered", "given_up", "moot")
+
+
+class WebhookLine(msgspec.Struct):
+    """A message as operators see it; times are in seconds since 1970."""
+
+    id: Annotated[str, Meta(description="What receivers get as `webhook-id`.")]
+    prediction: str
+    event: Literal["start", "output", "logs", "completed"]
+    kind: Annotated[str, Meta(description="How it goes, such as `webhook`: posted, as JSON.")]
+    url: str
+    state: Annotated[
+        Literal["waiting", "delivered", "given_up", "moot"], Meta(description="`moot`: a newer one tells more.")
+    ]
+    tries: int
+    created_at: float
+    due_at: Annotated[float | None, Meta(description="When it is tried next.")]
+    ended_at: float | None
+
+
+class WebhookLines(msgspec.Struct):
+    webhooks: list[WebhookLine]
+    more: Annotated[bool, Meta(description="Whether there are older ones.")]
+
+
+class Attempt(msgspec.Struct):
+    number: int
+    started_at: float
+    seconds: float
+    status: Annotated[int | None, Meta(description="Of the answer, if there was one.")]
+    error: str | None
+
+
+class WholeWebhook(WebhookLine):
+    """Also what it says, and every try."""
+
+    body: str
+    attempts: list[Attempt]
+
+
+class NewSecret(msgspec.Struct):
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookOrders:
+    """The handlers."""
+
+    store: Store
+    deliverer: Deliverer
+
+    async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """What was told of predictions and what is to be told, the newest first."""
+        query = exchange.query
+        limit = page_size(query)
+        work = partial(
+            statements.page, owner=exchange.owner, prediction_id=stored_id(query, "prediction"),
+            state=known(query, "state", STATES), below=stored_id(query, "before"), limit=limit + 1,
+        )  # fmt: skip
+        found = await self.store.scan(work)
+        lines = [describe_webhook(record) for record in found[:limit]]
+        return Answer(to_json({"webhooks": lines, "more": len(found) > limit}))
+
+    async def show(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """One message with its body and every try to deliver it."""
+        record = await self._find(exchange)
+        tries = await self.store.read(partial(statements.attempts, webhook_id=record.id))
+        attempts = [_describe_attempt(each) for each in tries]
+        return Answer(to_json({**describe_webhook(record), "body": record.body, "attempts": attempts}))
+
+    async def replay(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """Send a message once more, at once, under its own id, whatever became of it."""
+        record = await self._find(exchange)
+        return Answer(to_json(describe_webhook(await self.deliverer.replay(record.id) or record)))
+
+    async def rotate(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
+        """Make a new secret for signing. For a day the one before signs too, so receivers may change over meanwhile."""
+        return Answer(to_json({"key": await self.deliverer.secrets.rotate(exchange.owner)}))
+
+    async def _find(self, exchange: Exchange) -> WebhookRecord:
+        wanted = exchange.scope["path_params"]["webhook_id"]
+        found = None
+        if wanted.isascii() and wanted.isalnum():
+            found = await self.store.read(partial(statements.get, webhook_id=wanted, owner=exchange.owner))
+        if found is None:
+            raise OpenAIError(f"There is no webhook {wanted[:80]!r}.", None, "not_found", 404)
+        return found
+
+
+def describe_webhook(record: WebhookRecord) -> dict[str, Any]:
+    """A message in a line."""
+    return {
+        "id": record.id,
+        "prediction": record.prediction_id,
+        "event": record.event,
+        "kind": record.kind,
+        "url": record.url,
+        "state": record.state,
+        "tries": record.attempts,
+        "created_at": seconds(record.created_us),
+        "due_at": seconds(record.due_us),
+        "ended_at": seconds(record.ended_us),
+    }
+
+
+def _describe_attempt(record: AttemptRecord) -> dict[str, Any]:
+    return {
+        "number": record.number,
+        "started_at": seconds(record.started_us),
+        "seconds": round(record.seconds_us / 1e6, 6),
+        "status": record.status,
+        "error": record.error,
+    }
