@@ -2,10 +2,10 @@
 
 python bench/predictions.py [--cases creates paced readers store idle] [--seconds 10]
 
-The server is a process of its own on one core, with SQLite in a temporary folder. creates: predictions created, waited for
-(`Prefer: wait`) and read once more, 64 at a time. paced: 50 creates a second, and how long each takes. readers: 256 readers of
-event streams at once. store: a page of a list and a worker's claim with 100,000 predictions in the database, of which
-all have ended, or all wait (in this process, the statements alone). idle: a server that nobody calls.
+The server is a process of its own on one core, with SQLite in a temporary folder. creates: predictions created, waited
+for (`Prefer: wait`) and read once more, 64 at a time. paced: 50 creates a second, and how long each takes. readers: 256
+readers of event streams at once. store: a page of a list and a worker's claim with 100,000 predictions in the database,
+of which all have ended, or all wait (in this process, the statements alone). idle: a server that nobody calls.
 """
 
 from __future__ import annotations

@@ -40,11 +40,15 @@ def command(url: str, key: str | None, as_json: bool) -> None:
             click.echo(f"{model['name']}: {model['failure']}")
 
 
-def ask(url: str, key: str | None, method: str, path: str) -> Any:
-    """One request to the server's own API. Raises ClickException saying what went wrong."""
+def ask(url: str, key: str | None, method: str, path: str, body: Any = None) -> Any:
+    """One request to the server's own API, with `body` as JSON. Raises ClickException saying what went wrong."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(f"{url.rstrip('/')}/triptych/v1{path}", method=method, headers=headers)
+    data = None
+    if body is not None:
+        data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
     try:
+        address = f"{url.rstrip('/')}/triptych/v1{path}"
+        request = urllib.request.Request(address, data, headers, method=method)
         with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:

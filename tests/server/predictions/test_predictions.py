@@ -233,13 +233,13 @@ async def test_a_deadline_cancels(store: Store) -> None:
     model = ScriptedModel()
     model.gates["word 1"] = asyncio.Event()
     async with running(store, model) as predictions:
-        created = await predictions.create(asked(lasts=0.1))
+        created = await predictions.create(asked(lasts=0.5))
         await until(lambda: predictions.worker.lives[created.id].cancel.is_set())  # type: ignore[attr-defined]
         model.gates["word 1"].set()
         record = await ended(predictions, created.id)
     assert record.status == "canceled"
     assert "its deadline has passed" in record.logs
-    assert record.output == (" one",)
+    assert record.output in ((), (" one",))  # what was said in the time, on a machine however busy
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
