@@ -14,8 +14,9 @@ from triptych.server.delivery.guard import Guard
 from triptych.server.names import ALIASES
 from triptych.server.served import ModelSpec, ServedModel, Waits
 
-# Run where their clients are: by test_other_clients.py, test_lm_eval.py and test_node_clients.py.
-collect_ignore = ["elsewhere", "node"]
+# Run where their clients are: by test_other_clients.py, test_lm_eval.py, test_node_clients.py, test_replicate.py and
+# test_runware.py.
+collect_ignore = ["elsewhere", "node", "node-runware"]
 
 OPTIONS = {"precision": "fp32", "device": "cpu", "threads": 1, "kv_memory": 64 << 20}
 
@@ -28,7 +29,8 @@ def served() -> Iterator[str]:
     models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS)) for name in ALIASES]
     dying = ModelSpec("dying", "null", (), {"die_after": 2, "delay": 0.05})
     models.append(ServedModel(dying, start_null, waits=Waits(first=0.05)))
-    with serving(models, ImageFetcher(Guard.allowing([])).read) as server:
+    fetcher = ImageFetcher(Guard.allowing([]))
+    with serving(models, fetcher.read, on_stop=fetcher.close) as server:
         yield server.url
 
 

@@ -29,7 +29,7 @@ GREEDY = {"model": MIXTRAL, "temperature": 0, "max_tokens": 40}
 def url() -> Iterator[str]:
     specs = [ModelSpec(name, name, ALIASES[name], OPTIONS) for name in (LLAVA, MIXTRAL)]
     fetcher = ImageFetcher(Guard.allowing([]))
-    with serving([ServedModel(spec) for spec in specs], fetcher.read) as server:
+    with serving([ServedModel(spec) for spec in specs], fetcher.read, on_stop=fetcher.close) as server:
         yield f"{server.url}/v1"
 
 

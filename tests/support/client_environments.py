@@ -21,8 +21,11 @@ ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-clients"
 CLIENTS = ROOT / "tests" / "clients"
 NODE = CLIENTS / "node"
+NODE_RUNWARE = CLIENTS / "node-runware"
 # Seconds that an installation may take.
 INSTALL = 1200
+# The first Python that cannot import what is in an environment.
+TOO_NEW = {"replicate": (3, 14)}
 
 
 class UnmadeError(Exception):
@@ -30,26 +33,30 @@ class UnmadeError(Exception):
 
 
 def python_of(name: str) -> Path:
-    """The interpreter with what `requirements-NAME.txt` lists. Skips the test, or fails it in CI, if that cannot be."""
+    """The interpreter with what `requirements-NAME.txt` lists. Skips the test, or fails it in CI, if that cannot be; a
+    Python that the clients there are not made for is a reason to skip in CI too.
+    """
+    if name in TOO_NEW and sys.version_info >= TOO_NEW[name]:
+        pytest.skip(f"what requirements-{name}.txt lists is for Python before {TOO_NEW[name][0]}.{TOO_NEW[name][1]}")
     try:
         return _made_python(name)
     except UnmadeError as error:
         _unavailable(f"the environment of {name} cannot be made: {error}")
 
 
-def node_of() -> str:
-    """Node, with what `node/package-lock.json` lists beside the scripts there. Skips or fails like `python_of`; a Node
-    that is not there at all is a reason to skip in CI too.
+def node_of(folder: Path = NODE) -> str:
+    """Node, with what `package-lock.json` in `folder` lists beside the scripts there. Skips or fails like `python_of`;
+    a Node that is not there at all is a reason to skip in CI too.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm are not installed")
     try:
-        with _locked("node"):
-            lock = (NODE / "package-lock.json").read_text()
-            if not _stamped(NODE / "node_modules" / ".triptych", lock):
-                _run([npm, "ci", "--no-audit", "--no-fund"], NODE)
-                (NODE / "node_modules" / ".triptych").write_text(lock)
+        with _locked(folder.name):
+            lock = (folder / "package-lock.json").read_text()
+            if not _stamped(folder / "node_modules" / ".triptych", lock):
+                _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+                (folder / "node_modules" / ".triptych").write_text(lock)
     except UnmadeError as error:
         _unavailable(f"the packages for Node cannot be installed: {error}")
     return node

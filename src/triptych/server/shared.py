@@ -3,8 +3,8 @@
 The rule, the first that says something: the mount (`/replicate`, `/openai`, `/runware`); a first segment that only
 Replicate has (`predictions` ...) or Runware (`caption` ...), which has `/v1` itself too; the id of a file (OpenAI's
 begin with `file-`); the first part of an upload (`content` is Replicate's, `purpose` and `file` are OpenAI's); what
-only Replicate's callers send (`Authorization: Token`, `Prefer: wait`, a User-Agent that says replicate). Everything
-else is OpenAI's. Nothing is ever redirected.
+only Replicate's callers send (`Authorization: Token`, `Prefer: wait`, a User-Agent that says replicate, or that of
+module-level calls in Replicate's way). Everything else is OpenAI's. Nothing is ever redirected.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _REPLICATES_PARTS = ("content", "metadata", "filename", "type")
 _OPENAIS_PARTS = ("purpose", "file", "expires_after")
 # What stands behind a model in a path, and is no part of its name.
 _OF_A_MODEL = "versions|predictions|examples|readme|trainings"
+# What module-level calls of openai and of Replicate's next major version both say. Only the latter goes without /v1
+# where its base URL is the server's root, and has a version that is not released yet.
+_MODULE_LEVEL = "_moduleclient/python "
 # Bytes of a form in which its first part must show its name.
 _MOST_PEEKED = 4096
 
@@ -60,14 +63,16 @@ def meant(path: str, headers: Mapping[str, str]) -> Dialect:
         return "runware"
     if found := _FILE_ID.search(path):
         return "openai" if found["openai"] else "replicate"
-    return "replicate" if _from_replicates_caller(headers) else "openai"
+    return "replicate" if _from_replicates_caller(path, headers) else "openai"
 
 
-def _from_replicates_caller(headers: Mapping[str, str]) -> bool:
+def _from_replicates_caller(path: str, headers: Mapping[str, str]) -> bool:
+    agent = headers.get("user-agent", "").lower()
     return (
         headers.get("authorization", "").partition(" ")[0].lower() == "token"
         or headers.get("prefer", "").strip().lower().startswith("wait")
-        or "replicate" in headers.get("user-agent", "").lower()
+        or "replicate" in agent
+        or (agent.startswith(_MODULE_LEVEL) and ("-beta" in agent or not path.startswith("/v1/")))
     )
 
 
