@@ -40,6 +40,19 @@ def test_a_picture_means_the_same_however_it_is_given(llm):
     assert len(set(texts)) == 1
 
 
+def test_an_image_part_at_low_detail_is_seen_coarsely(llm):
+    answers = {}
+    for detail in ("low", "auto"):
+        parts = [{"type": "image", "detail": detail}, {"type": "text", "text": "How many objects are there?"}]
+        answers[detail] = llm.chat([{"role": "user", "content": parts}], PICTURES[0], max_tokens=12)
+    assert answers["low"].text == answers["auto"].text == "2"
+    assert answers["low"].usage.image_tokens == 101 < answers["auto"].usage.image_tokens
+    parts[0] |= {"image": PICTURES[0], "detail": "low"}
+    with llm.stream([{"role": "user", "content": parts}], max_tokens=12) as stream:
+        assert "".join(stream) == "2"
+    assert stream.completion.usage.image_tokens == 101
+
+
 def test_a_batch_gives_what_single_calls_give(llm):
     single = [llm.caption(picture, max_tokens=12) for picture in PICTURES]
     assert llm.caption(PICTURES, max_tokens=12) == single

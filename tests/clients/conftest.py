@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import client_environments
 import pytest
 from one_object import write_all
 from servers import serving, start_null
@@ -18,6 +22,25 @@ from triptych.server.served import ModelSpec, ServedModel, Waits
 # test_runware.py.
 collect_ignore = ["elsewhere", "node", "node-runware"]
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run these tests last, and make their environments in the meantime."""
+    last = [item for item in items if HERE in item.path.parents]
+    first = [item for item in items if HERE not in item.path.parents]
+    items[:] = [*first, *last]
+    if first and last and os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0" and not config.option.collectonly:
+        config.stash[MAKER] = subprocess.Popen([sys.executable, client_environments.__file__])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (maker := config.stash.get(MAKER, None)) is not None:
+        maker.terminate()
+        maker.wait()
+
+
+MAKER = pytest.StashKey[subprocess.Popen[bytes]]()
 OPTIONS = {"precision": "fp32", "device": "cpu", "threads": 1, "kv_memory": 64 << 20}
 
 

@@ -28,7 +28,7 @@ def test_client(environment, client, served, pictures):
     variables = {
         "TRIPTYCH_URL": served, "TRIPTYCH_PICTURES": str(pictures), "OPENAI_API_KEY": "any", "PATH": os.environ["PATH"],
         "HOME": str(pictures), "LANGSMITH_TRACING": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "PYTHONDONTWRITEBYTECODE": "1",
+
     }  # fmt: skip
     command = [python_of(environment), "-m", "pytest", "-q", "-x", "-c", ELSEWHERE / "pytest.ini",
                ELSEWHERE / f"client_{client}.py"]  # fmt: skip

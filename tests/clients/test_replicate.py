@@ -53,7 +53,7 @@ def variables(url: str, key: str, pictures: Path) -> dict[str, str]:
         "REPLICATE_BASE_URL": url, "REPLICATE_API_TOKEN": key, "REPLICATE_POLL_INTERVAL": "0.1",
         "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key,
         "TRIPTYCH_URL": url, "TRIPTYCH_PICTURES": str(pictures), "PATH": os.environ["PATH"], "HOME": str(pictures),
-        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(SUPPORT), "NO_COLOR": "1",
+        "PYTHONPATH": str(SUPPORT), "NO_COLOR": "1",
     }  # fmt: skip
 
 

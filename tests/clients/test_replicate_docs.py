@@ -50,7 +50,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def printed(command: Sequence[str], place: Path, **variables: str) -> str:
-    found = {"PATH": os.environ["PATH"], "HOME": str(place), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    found = {"PATH": os.environ["PATH"], "HOME": str(place), **variables}
     done = subprocess.run(command, cwd=place, env=found, capture_output=True, text=True, timeout=LONGEST)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout

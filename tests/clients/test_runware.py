@@ -43,7 +43,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def variables(url: str, pictures: Path) -> dict[str, str]:
     return {
         "TRIPTYCH_URL": url, "TRIPTYCH_KEY": KEY, "TRIPTYCH_PICTURES": str(pictures), "PATH": os.environ["PATH"],
-        "HOME": str(pictures), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ELSEWHERE), "NO_COLOR": "1",
+        "HOME": str(pictures), "PYTHONPATH": str(ELSEWHERE), "NO_COLOR": "1",
     }  # fmt: skip
 
 

@@ -44,11 +44,10 @@ def server() -> Iterator[Running]:
     """The three embedded models, and images from anywhere on this machine."""
     models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS), waits=Waits(first=0.05)) for name in ALIASES]
     fetcher = ImageFetcher(Guard.allowing(["127.0.0.0/8"]))
-    with serving(models, fetcher.read) as running:
+    with serving(models, fetcher.read, on_stop=fetcher.close) as running:
         for name in ALIASES:
             running.do(running.router.find(name).ready)
         yield running
-        running.do(fetcher.close)
 
 
 def question(text: str) -> list[dict]:

@@ -84,3 +84,24 @@ def test_a_crowd_is_turned_away_and_those_inside_are_answered():
         labels = '{engine="0",model_name="eye",reason="queue_full"}'
         assert measured(server)[f"vllm:admission_rejections_total{labels}"] == 4
         assert call(server.url, "POST", "/v1/chat/completions", chat("after")).status == 200
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_model_that_ends_without_an_answer_is_a_bad_gateway(n):
+    """Of the last choice nothing is said: a text that may be whole or not is no answer."""
+    bodies = {
+        "/v1/chat/completions": chat("a b", n=n),
+        "/v1/completions": {"model": "eye", "prompt": "a b", "n": n},
+    }
+    with serving(null_models(mute=1)) as server:
+        replies = [call(server.url, "POST", path, body) for path, body in bodies.items()]
+        replies.append(call(server.url, "POST", "/v1/responses", {"model": "eye", "input": "a b"}))
+        for reply in replies:
+            assert (reply.status, reply.error["code"]) == (502, "upstream_error")
+            assert reply.error["message"] == "The model eye ended without an answer."
+            assert reply.headers["x-should-retry"] == "false"
+        for path, body in bodies.items():
+            reply = call(server.url, "POST", path, {**body, "stream": True})
+            last = reply.json if n == 1 else reply.chunks[-1]  # an error once the stream has begun is its last event
+            assert (reply.status, last["error"]["code"]) == (502 if n == 1 else 200, "upstream_error")
+        assert measured(server)['vllm:request_success_total{engine="0",finished_reason="error",model_name="eye"}'] == 5

@@ -33,8 +33,9 @@ def allowed(reply):
     ("path", "methods"),
     [
         ("/v1/chat/completions", {"POST"}),
-        ("/v1/models", {"GET", "HEAD"}),
-        ("/v1/models/", {"GET", "HEAD"}),
+        ("/v1/models", {"GET", "HEAD", "POST", "QUERY"}),
+        ("/v1/models/", {"GET", "HEAD", "POST", "QUERY"}),
+        ("/openai/v1/models", {"GET", "HEAD"}),
         ("/openai/v1/models/org/eye", {"GET", "HEAD"}),
         ("/v1/files", {"GET", "HEAD", "POST"}),
         ("/v1/files/x", {"GET", "HEAD", "DELETE"}),
@@ -42,7 +43,7 @@ def allowed(reply):
         ("/v1/responses/x", {"GET", "HEAD", "DELETE"}),
         ("/triptych/v1/models/org/eye/stop", {"POST"}),
         ("/health", {"GET", "HEAD"}),
-        ("/", {"GET", "HEAD"}),
+        ("/", {"GET", "HEAD", "POST"}),
     ],
 )
 def test_a_path_tells_what_it_takes(server, path, methods):
@@ -107,3 +108,22 @@ def test_any_origin():
         assert reply.headers["access-control-allow-origin"] == "*"
         assert reply.headers["access-control-allow-headers"] == "Authorization"
         assert call(server.url, "OPTIONS", "/v1/models", headers=PAGE).status == 204
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", ""])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/triptych/v1/models/eye/start", 200), ("/triptych/v1/models/eye/stop", 200), ("/v1/batches/x/cancel", 404),
+     ("/v1/responses/resp_1/cancel", 404)],
+)  # fmt: skip
+def test_an_order_without_a_body_may_have_any_content_type(server, path, status, kind):
+    assert call(server.url, "POST", path, b"", {"content-type": kind}).status == status
+    assert call(server.url, "POST", path, None, {"content-type": kind}).status == status
+
+
+def test_a_body_of_another_type_is_refused_there_as_everywhere(server):
+    kind = {"content-type": "application/octet-stream"}
+    assert call(server.url, "POST", "/triptych/v1/models/eye/stop", b"x", kind).status == 415
+    chunked = {**kind, "transfer-encoding": "chunked"}
+    assert call(server.url, "POST", "/triptych/v1/models/eye/stop", b"0\r\n\r\n", chunked).status == 415
+    assert call(server.url, "POST", "/v1/chat/completions", b"", kind).status == 415

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from triptych.engine.counters import Counters
 from triptych.engine.request import Timing, Usage
 from triptych.replica.protocol import Phase, Report
 from triptych.server.metric_families import FIRST_TOKEN, LATENCY
@@ -14,13 +15,14 @@ LABELS = {"model_name": "m", "engine": "0"}
 GAUGES = {"num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "gpu_cache_usage_perc",
           "cache_config_info"}  # fmt: skip
 COUNTERS = {"prompt_tokens", "prompt_tokens_cached", "generation_tokens", "request_success", "num_preemptions",
-            "prefix_cache_queries", "prefix_cache_hits", "admission_rejections"}  # fmt: skip
+            "prefix_cache_queries", "prefix_cache_hits", "mm_cache_queries", "mm_cache_hits",
+            "admission_rejections"}  # fmt: skip
 HISTOGRAMS = {
     "time_to_first_token_seconds", "inter_token_latency_seconds", "request_time_per_output_token_seconds",
     "time_per_output_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds",
     "request_prefill_time_seconds", "request_decode_time_seconds", "request_inference_time_seconds",
     "request_prompt_tokens", "request_generation_tokens", "request_params_n", "request_params_max_tokens",
-    "request_max_num_generation_tokens",
+    "request_max_num_generation_tokens", "iteration_tokens_total",
 }  # fmt: skip
 
 
@@ -219,6 +221,28 @@ def test_totals_of_replicas_add_up_over_restarts():
     assert read("vllm:prefix_cache_queries_total") == 380
     assert read("vllm:cache_config_info", num_gpu_blocks="20") == 1
     assert report(prompt_tokens=30, blocks_total=21)("vllm:cache_config_info", num_gpu_blocks="21") == 1
+
+
+def test_images_looked_up_and_tokens_of_steps_as_a_replica_counts_them():
+    metrics, counters = Metrics(), Counters(image_queries=5, image_hits=3)
+    name = "vllm:iteration_tokens_total"
+    assert Read(Metrics(["m"])).spread(name) == (0, 0)
+    for tokens in (1, 1, 8, 9, 20_000):
+        counters.step_done(tokens)
+    metrics.replica_report("m", Report("1", 0, counters.values()))
+    read = Read(metrics)
+    assert (read("vllm:mm_cache_queries_total"), read("vllm:mm_cache_hits_total")) == (5, 3)
+    assert read.spread(name) == (5, 20_019)
+    passed = {bound: read(f"{name}_bucket", le=bound) for bound in ("1.0", "8.0", "16.0", "16384.0", "+Inf")}
+    assert passed == {"1.0": 2, "8.0": 3, "16.0": 4, "16384.0": 4, "+Inf": 5}
+    metrics.replica_gone("m")
+    other = Counters(image_queries=2)
+    other.step_done(300)
+    metrics.replica_report("m", Report("2", 0, other.values()))
+    read = Read(metrics)
+    assert read("vllm:mm_cache_queries_total") == 7
+    assert read.spread(name) == (6, 20_319)
+    assert (read(f"{name}_bucket", le="256.0"), read(f"{name}_bucket", le="512.0")) == (4, 5)
 
 
 def test_models_replicas_and_rejections_have_series_of_their_own():

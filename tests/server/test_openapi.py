@@ -6,16 +6,22 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import jsonschema_rs
 import msgspec
 import pytest
 from http_calls import Reply, ask, call
+from runware_calls import PNG, URI, new_uuid
 from servers import Running, null_models, serving
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
+from triptych.server.admin_kept import WEBHOOK_ID
 from triptych.server.app import Options, groups
 from triptych.server.dialects.openai.described.files import BATCH_ID, FILE_ID
+from triptych.server.dialects.replicate.described import files as inputs
+from triptych.server.dialects.replicate.described.predictions import PREDICTION_ID, TOKEN
+from triptych.server.dialects.runware.described import UPLOAD
 from triptych.server.openapi import Facts, document
 from triptych.server.operations import Operation
 
@@ -29,8 +35,12 @@ METHODS = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with serving(null_models(), data=tmp_path_factory.mktemp("data")) as running:
+    with serving(null_models(), any_picture, data=tmp_path_factory.mktemp("data")) as running:
         yield running
+
+
+async def any_picture(url: str) -> bytes:
+    return PNG
 
 
 def send(server: Running, method: str, path: str, content: dict[str, Any], example: dict[str, Any]) -> Reply:
@@ -49,12 +59,28 @@ def send(server: Running, method: str, path: str, content: dict[str, Any], examp
 
 @pytest.fixture(scope="module")
 def ids(server) -> dict[str, str]:
-    """A file and a batch that are there, by the ids that examples have."""
+    """What is there, by the ids that examples have: a file, a batch, a prediction, an input and how to download it."""
     content = described("/v1/files")["requestBody"]["content"]
     [example] = content["multipart/form-data"]["examples"].values()
     file = send(server, "POST", "/v1/files", content, example).json["id"]
     body = {"input_file_id": file, "endpoint": "/v1/chat/completions"}
-    return {FILE_ID: file, BATCH_ID: call(server.url, "POST", "/v1/batches", body).json["id"]}
+    batch = call(server.url, "POST", "/v1/batches", body).json["id"]
+    asked = {"version": "eye", "input": {"prompt": "a b"}, "webhook": "https://127.0.0.1/"}
+    prediction = call(server.url, "POST", "/v1/predictions", asked, {"prefer": "wait"}).json
+    path = "/replicate/v1/files"
+    content = described(path)["requestBody"]["content"]
+    [example] = content["multipart/form-data"]["examples"].values()
+    upload = send(server, "POST", path, content, example).json
+    signed = dict(parse_qsl(urlsplit(upload["urls"]["download"]).query))
+    task = {"taskType": "imageUpload", "taskUUID": new_uuid(), "image": URI}
+    image = call(server.url, "POST", "/runware/v1", [task]).json["data"][0]
+    return {
+        FILE_ID: file, BATCH_ID: batch, PREDICTION_ID: prediction["id"],
+        TOKEN: prediction["urls"]["stream"].rpartition("/")[2], inputs.FILE_ID: upload["id"],
+        inputs.EXPIRY: signed["expiry"], inputs.SIGNATURE: signed["signature"],
+        UPLOAD: image["imageURL"].rpartition("/")[2],
+        WEBHOOK_ID: call(server.url, "GET", "/triptych/v1/webhooks").json["webhooks"][0]["id"],
+    }  # fmt: skip
 
 
 def put_in(value: Any, ids: dict[str, str]) -> Any:
@@ -62,6 +88,14 @@ def put_in(value: Any, ids: dict[str, str]) -> Any:
     for shown, there in ids.items():
         text = text.replace(shown, there)
     return json.loads(text)
+
+
+def in_path(path: str, told: dict[str, Any]) -> str:
+    """A path with the examples of its parameters."""
+    for parameter in told.get("parameters", []):
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
+    return path
 
 
 def closed(schema: Any) -> Any:
@@ -105,7 +139,9 @@ def schema_of(path: str, method: str = "post", status: int = 200, kind: str = "a
 
 def test_every_route_is_described_and_nothing_else(server):
     routes = [route for route in server.app._starlette.routes if isinstance(route, Route)]
-    assert len(routes) == len(server.app._starlette.routes)
+    others = [route for route in server.app._starlette.routes if not isinstance(route, Route)]
+    assert {route.path for route in others} == {"/v1", "/runware/v1", "/"}
+    assert all(isinstance(route, WebSocketRoute) for route in others)
     there = {
         (method, re.sub(r"{(\w+):\w+}", r"{\1}", route.path)) for route in routes for method in route.methods or set()
     }
@@ -118,7 +154,7 @@ def test_every_route_is_described_and_nothing_else(server):
 def test_without_records_there_are_no_files_and_batches():
     with serving(null_models()) as server:
         told = call(server.url, "GET", "/openapi.json").json["paths"]
-    assert not [path for path in told if "files" in path or "batches" in path]
+    assert not [path for path in told if "files" in path or "batches" in path or "predictions" in path or path == "/v1"]
     assert len(told) == len({operation.paths[0] for group in groups(kept=False) for operation in group.operations})
 
 
@@ -191,12 +227,12 @@ def test_every_example_is_answered_as_it_is_told(server, ids, method, path, name
     example = put_in(content["examples"][name], ids)
     if kind == "application/json":
         validate(example["value"], content["schema"], exactly=False)
-    reply = send(server, method, path, {kind: content}, example)
-    assert reply.status == 200, reply.body
+    reply = send(server, method, in_path(path, described(path, method)), {kind: content}, example)
+    assert reply.status in (200, 201), reply.body
     if reply.headers["content-type"].startswith("text/event-stream"):
         validate_events(reply, path)
     else:
-        validate(reply.json, schema_of(path))
+        validate(reply.json, schema_of(path, status=reply.status))
 
 
 def test_there_are_enough_examples():
@@ -206,12 +242,9 @@ def test_there_are_enough_examples():
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in METHODS if method == "get"])
 def test_every_get_is_answered_as_it_is_told(server, ids, method, path):
     told = put_in(described(path, method), ids)
-    query = []
-    asked = path
+    asked, query = in_path(path, told), []
     for parameter in told.get("parameters", []):
-        if parameter["in"] == "path":
-            asked = asked.replace(f"{{{parameter['name']}}}", parameter["example"])
-        elif "example" in parameter:
+        if parameter["in"] == "query" and "example" in parameter:
             query.append(f"{parameter['name']}={parameter['example']}")
     reply = call(server.url, "GET", asked + ("?" + "&".join(query) if query else ""))
     if "200" not in told["responses"]:

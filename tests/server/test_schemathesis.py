@@ -8,7 +8,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.core.failures import FailureGroup
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    unsupported_method,
+)
 from servers import Running, null_models, serving
 
 from triptych.server.app import groups
@@ -18,6 +23,14 @@ schema = schemathesis.openapi.from_dict(document(groups(kept=True), Facts("http:
 
 # Which fields go together, and what a model can do, is more than a schema says.
 EXCLUDED = [positive_data_acceptance]
+# They take QUERY, for which OpenAPI 3.1 has no place, and what another dialect has at the same path.
+OTHERS_AS_WELL = ("/models", "/models/{model}")
+# A page for browsers, and one of many addresses that tasks may be posted to.
+HOME = "/"
+# An answer is a success as soon as one task of an array is one.
+TASKS = "/v1"
+# Fields of a form are texts, whatever they look like.
+UPLOAD = "/files"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +50,12 @@ def map_body(context, body):
 @schema.parametrize()
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_answers_are_as_documented(case, server):
-    case.call_and_validate(base_url=server.url, timeout=20, excluded_checks=EXCLUDED)
+    excluded = list(EXCLUDED)
+    if case.path.endswith(OTHERS_AS_WELL) or case.path == HOME:
+        excluded += [unsupported_method, allow_header_conformance]
+    if case.path.endswith(UPLOAD) or case.path == TASKS:
+        excluded.append(negative_data_rejection)
+    case.call_and_validate(base_url=server.url, timeout=20, excluded_checks=excluded)
 
 
 def test_an_answer_that_is_not_as_documented_is_noticed(server):

@@ -2,6 +2,8 @@
 
 They lie in `.venv-clients` (git-ignored) and are made once for each content of their requirements; that takes a minute
 or two and a package index. Where one cannot be made its tests are skipped with the reason, or fail if `CI` is set.
+`python tests/support/client_environments.py` makes them all: a run of all tests begins with it in the background, and
+has the tests that need them at its end.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,14 +54,18 @@ def node_of(folder: Path = NODE) -> str:
     if node is None or npm is None:
         pytest.skip("node and npm are not installed")
     try:
-        with _locked(folder.name):
-            lock = (folder / "package-lock.json").read_text()
-            if not _stamped(folder / "node_modules" / ".triptych", lock):
-                _run([npm, "ci", "--no-audit", "--no-fund"], folder)
-                (folder / "node_modules" / ".triptych").write_text(lock)
+        _made_node(npm, folder)
     except UnmadeError as error:
         _unavailable(f"the packages for Node cannot be installed: {error}")
     return node
+
+
+def _made_node(npm: str, folder: Path) -> None:
+    with _locked(folder.name):
+        lock = (folder / "package-lock.json").read_text()
+        if not _stamped(folder / "node_modules" / ".triptych", lock):
+            _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+            (folder / "node_modules" / ".triptych").write_text(lock)
 
 
 def _made_python(name: str) -> Path:
@@ -70,10 +76,10 @@ def _made_python(name: str) -> Path:
     with _locked(name):
         if not _stamped(folder / "made", wanted):
             shutil.rmtree(folder, ignore_errors=True)
-            _run([sys.executable, "-m", "venv", str(folder)], ROOT)
-            pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-            # Everything is listed: there is nothing to resolve.
-            _run([*pip, "--no-deps", "-r", str(requirements)], ROOT)
+            _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], ROOT)
+            pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install"]
+            # Everything is listed: there is nothing to resolve. What is imported is compiled then; most never is.
+            _run([*pip, "--quiet", "--no-compile", "--no-deps", "-r", str(requirements)], ROOT)
             (folder / "made").write_text(wanted)
     return python
 
@@ -104,3 +110,20 @@ def _unavailable(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def make_all() -> None:
+    """Every environment there is. One that cannot be made is left to the tests that need it: they say why."""
+    for requirements in sorted(CLIENTS.glob("requirements-*.txt")):
+        with suppress(UnmadeError):
+            _made_python(requirements.stem.removeprefix("requirements-"))
+    npm = shutil.which("npm")
+    for folder in (NODE, NODE_RUNWARE):
+        if npm is not None:
+            with suppress(UnmadeError):
+                _made_node(npm, folder)
+
+
+if __name__ == "__main__":
+    os.nice(5)
+    make_all()

@@ -31,7 +31,7 @@ class ScriptedRun:
 
     async def __aiter__(self) -> AsyncIterator[list[Piece]]:
         said = 0
-        for word in self._words:
+        for number, word in enumerate(self._words, 1):
             await self._model.pass_gate(f"word {said}")
             await asyncio.sleep(self._model.pace)
             if isinstance(word, Exception):
@@ -40,7 +40,7 @@ class ScriptedRun:
                 break
             said += 1
             self._model.said += 1
-            yield [Piece(0, word, [said])]
+            yield [Piece(0, word, [said], finish_reason="stop" if number == len(self._words) else None)]
         self.end = End("1", Usage(self._prompt, 0, 0, said))
 
     def abort(self) -> None:

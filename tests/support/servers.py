@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,14 @@ import uvicorn
 
 from triptych.replica.process import ReplicaProcess
 from triptych.server.app import App, Options
+from triptych.server.delivery.post import Poster
 from triptych.server.metrics import Metrics
 from triptych.server.pictures import Fetch
 from triptych.server.records import open_records
 from triptych.server.router import Router
 from triptych.server.served import ModelSpec, ServedModel, Waits
 from triptych.server.service import Service
+from triptych.server.start import websockets
 
 NULL = (sys.executable, str(Path(__file__).with_name("null_replica.py")))
 
@@ -43,6 +45,7 @@ class Running:
     app: App
     router: Router
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
 
     def do(self, work: Callable[[], Any]) -> Any:
         """Run a coroutine on the server's loop and wait for it."""
@@ -52,17 +55,27 @@ class Running:
 @contextmanager
 def serving(
     models: list[ServedModel], fetch: Fetch = no_fetch, options: Options | None = None, most_waiting: int = 256,
-    data: Path | None = None, database: str | None = None, **router: Any,
+    data: Path | None = None, database: str | None = None, on_stop: Callable[[], Awaitable[None]] | None = None,
+    poster: Poster | None = None, **router: Any,
 ) -> Iterator[Running]:
-    """The application on a free port of the loopback address; with `data` it keeps files and batches there."""
+    """The application on a free port of the loopback address; with `data` it keeps files and batches there. `on_stop`
+    is awaited on its loop when it stops.
+    """
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
     metrics = Metrics([model.name for model in models])
     records = None if data is None else loop.run_until_complete(open_records(data, database))
     files = None if records is None else records.files
     service = Service(routes, fetch, metrics, most_waiting=most_waiting, files=files)
-    app = App(service, options or Options(drain=5), None if records is None else records.close, records)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
+
+    async def closed() -> None:
+        for close in (on_stop, None if records is None else records.close):
+            if close is not None:
+                await close()
+
+    app = App(service, options or Options(drain=5), closed, records, poster)
+    sockets = websockets((options or Options()).most_body)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, **sockets))
 
     def run() -> None:
         asyncio.set_event_loop(loop)
@@ -75,7 +88,7 @@ def serving(
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Running(f"http://127.0.0.1:{port}", app, routes, loop)
+        yield Running(f"http://127.0.0.1:{port}", app, routes, loop, server)
     finally:
         server.should_exit = True
         thread.join(30)

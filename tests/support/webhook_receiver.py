@@ -25,6 +25,7 @@ class Got:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
 
 @dataclass
@@ -62,8 +63,8 @@ class Receiver:
         request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         method, path, _ = request.split(" ")
-        assert method == "POST"
-        self.got.append(Got(path, headers, await reader.readexactly(int(headers["content-length"]))))
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.got.append(Got(path, headers, body, method))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

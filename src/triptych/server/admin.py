@@ -13,7 +13,7 @@ from .backend import Backend
 from .dialects.openai.described.failures import ALWAYS, BODY, failures
 from .dialects.openai.form import to_json
 from .dialects.openai.routes import refusal
-from .endpoint import Doors, Endpoint, Handler
+from .endpoint import NO_BODY, Doors, Endpoint, Handler
 from .exchange import Answer, Exchange
 from .operations import ANY_MODEL, JSON, Group, Operation, Parameter, Reply
 from .service import Service
@@ -29,7 +29,7 @@ def routes(doors: Doors) -> list[BaseRoute]:
         ("POST", "/models/{model:path}/stop", stop),
     ]
     return [
-        Route(PREFIX + path, Endpoint(doors, "triptych", path, handler, refusal), methods=[method])
+        Route(PREFIX + path, Endpoint(doors, "triptych", path, handler, refusal, NO_BODY), methods=[method])
         for method, path, handler in table
     ]
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,26 +15,48 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 
-from . import admin, own
+from . import admin, admin_kept, catalogue, own
 from .backend import Backend
+from .catalogue_described import GROUP as CATALOGUE
+from .delivery.guard import Guard
+from .delivery.post import Poster
 from .dialects.openai import routes as openai
 from .dialects.openai.described import groups as openai_groups
 from .dialects.openai.errors import OpenAIError
 from .dialects.openai.form import to_json
 from .dialects.openai.kept import Kept
-from .endpoint import Doors
+from .dialects.replicate import errors as replicate_errors
+from .dialects.replicate import routes as replicate
+from .dialects.replicate.described import GROUP as REPLICATE
+from .dialects.replicate.handlers import Handlers
+from .dialects.replicate.shown import DIALECT as REPLICATE_DIALECT
+from .dialects.replicate.webhooks import tell as tell_as_replicate
+from .dialects.runware import errors as runware_errors
+from .dialects.runware import routes as runware
+from .dialects.runware.described import GROUP as RUNWARE
+from .dialects.runware.sessions import Sessions
+from .dialects.runware.shown import DIALECT as RUNWARE_DIALECT
+from .dialects.runware.tasks import Tasks
+from .dialects.runware.webhooks import tell as tell_as_runware
+from .endpoint import Doors, Refusal
 from .exchange import Message, Receive, Scope, Send, request_id
 from .operations import Group
+from .predictions.kept import KeptPredictions
 from .records import Records
+from .routing import IndexedRouter
 from .service import Service
+from .shared import joined, meant
+from .store.predictions import PredictionRecord
+from .store.webhooks import WebhookRecord
 from .watch import State, Watch
 from .web import routes as web
 
 # What scripts in a browser may read of an answer beside its body.
 _EXPOSED = (
-    "x-request-id", "retry-after", "retry-after-ms", "openai-processing-ms", "openai-version",
+    "x-request-id", "retry-after", "retry-after-ms", "openai-processing-ms", "openai-version", "location",
+    "preference-applied", "x-triptych-model",
     *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
 )  # fmt: skip
 
@@ -40,7 +64,8 @@ _EXPOSED = (
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the HTTP side needs to know. `most_body` and `most_upload` are bytes, `drain` seconds; `preload` starts with
-    the server.
+    the server. What a prediction was asked and said is removed `retention` seconds after its end (None: never).
+    Prices that were refreshed or measured are in the folder `data` (None: there are none).
     """
 
     keys: tuple[str, ...] = ()
@@ -49,11 +74,13 @@ class Options:
     drain: float = 30.0
     preload: tuple[Backend, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    retention: float | None = 86_400.0
+    data: Path | None = None
 
 
 class App:
     """The ASGI application. A trailing slash means nothing; nothing is ever redirected. Without `records` there are no
-    routes for what has to be kept.
+    routes for what has to be kept. `poster` sends webhooks, to public https addresses unless one is given.
     """
 
     def __init__(
@@ -62,35 +89,68 @@ class App:
         options: Options,
         on_stop: Callable[[], Awaitable[None]] | None = None,
         records: Records | None = None,
+        poster: Poster | None = None,
     ) -> None:
         state, metrics = State(), service.metrics
         doors = Doors(service, Watch(metrics, state), options.keys, options.most_body, options.most_upload)
-        kept = None if records is None else Kept.of(records, service)
+        kept: Kept | None = None
+        theirs: list[BaseRoute] = []
+        operators: list[BaseRoute] = []
+        by_task: list[BaseRoute] = []
+        works: list[Works] = []
+        if records is not None:
+            kept = Kept.of(records, service)
+            poster = poster or Poster(Guard())
+            predictions = KeptPredictions.of(records, service, tell, poster, options.retention)
+            operators = admin_kept.routes(doors, predictions)
+            theirs = replicate.routes(doors, Handlers.of(records, service, predictions))
+            sessions = Sessions()
+            tasks = Tasks.of(records, service, predictions, state)
+            by_task = runware.routes(doors, tasks, sessions, options.cors_origins)
+            works = [kept, predictions, sessions]
+        routes = [
+            *own.routes(service, metrics, state),
+            *web.routes(service, groups(kept is not None), bool(options.keys)),
+            *admin.routes(doors),
+            *catalogue.routes(doors, options.data),
+            *operators,
+            *by_task,
+            *joined(openai.routes(doors, kept), theirs),
+        ]
+        lifespan = _lifespan(service, options, state, works, poster, on_stop)
         self._starlette = Starlette(
-            routes=[
-                *own.routes(service, metrics, state),
-                *web.routes(service, groups(kept is not None), bool(options.keys)),
-                *admin.routes(doors),
-                *openai.routes(doors, kept),
-            ],
-            middleware=_middleware(options.cors_origins),
-            lifespan=_lifespan(service, options, state, kept, on_stop),
-            exception_handlers={HTTPException: _refused},
+            middleware=_middleware(options.cors_origins), exception_handlers={HTTPException: _refused}
         )
-        self._starlette.router.redirect_slashes = False
+        self._starlette.router = IndexedRouter(routes, lifespan=lifespan)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan" and scope["path"] != "/" and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/") or "/"
         if scope["type"] != "http":
             await self._starlette(scope, receive, send)
             return
-        if scope["path"] != "/" and scope["path"].endswith("/"):
-            scope["path"] = scope["path"].rstrip("/") or "/"
         await self._starlette(scope, receive, partial(_with_request_id, scope, send))
 
 
 def groups(kept: bool) -> tuple[Group, ...]:
-    """What the reference tells of: every route in words. `kept` says that there are files and batches."""
-    return (*openai_groups(kept), admin.GROUP, own.GROUP, web.GROUP)
+    """What the reference tells of: every route in words. `kept` says that there are files, batches and predictions."""
+    lasting = (REPLICATE, RUNWARE, admin_kept.GROUP) if kept else ()
+    return (*openai_groups(kept), *lasting, admin.GROUP, CATALOGUE, own.GROUP, web.GROUP)
+
+
+def tell(record: PredictionRecord, event: str) -> list[WebhookRecord]:
+    """What is to be told of a prediction at an event, by the dialect that it was asked in."""
+    if record.dialect == RUNWARE_DIALECT:
+        return tell_as_runware(record, event)
+    return tell_as_replicate(record, event) if record.dialect == REPLICATE_DIALECT else []
+
+
+class Works(Protocol):
+    """What works in the background for as long as the server runs."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 async def _with_request_id(scope: Scope, send: Send, message: Message) -> None:
@@ -107,19 +167,22 @@ def _lifespan(
     service: Service,
     options: Options,
     state: State,
-    kept: Kept | None,
+    works: Sequence[Works],
+    poster: Poster | None,
     on_stop: Callable[[], Awaitable[None]] | None,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await service.router.start(options.preload)
-        if kept is not None:
-            await kept.start()
+        for work in works:
+            await work.start()
         state.accepting = True
         yield
         state.accepting = False
-        if kept is not None:
-            await kept.stop()
+        for work in reversed(works):
+            await work.stop()
+        if poster is not None:
+            await poster.close()
         await service.router.stop(options.drain)
         if on_stop is not None:
             await on_stop()
@@ -145,16 +208,31 @@ async def _refused(request: Request, error: Exception) -> Response:
     """
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.method
+    whose = meant(path, request.headers)
     if error.status_code != 405:
-        return _told(openai.not_found(path))
+        if whose == "runware":
+            return _refusal(runware_errors.refusal(runware_errors.not_found(path)))
+        return _problem(replicate_errors.not_found()) if whose == "replicate" else _told(openai.not_found(path))
     allowed = {"allow": ", ".join(_methods(request))}
     if method == "OPTIONS":
         return Response(status_code=204, headers=allowed)
+    if whose == "replicate":
+        return _problem(replicate_errors.wrong_method(method, path), allowed)
+    if whose == "runware":
+        return _refusal(runware_errors.refusal(runware_errors.wrong_method(method, path)), allowed)
     return _told(openai.wrong_method(method, path), allowed)
 
 
 def _told(error: OpenAIError, headers: Mapping[str, str] | None = None) -> Response:
     return Response(to_json(error.body()), error.status, {**error.headers, **(headers or {})}, "application/json")
+
+
+def _problem(problem: replicate_errors.ProblemError, headers: Mapping[str, str] | None = None) -> Response:
+    return _refusal(replicate_errors.refusal(problem), headers)
+
+
+def _refusal(told: Refusal, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(told.body, told.status, {**told.headers, **(headers or {})}, told.content_type)
 
 
 def _methods(request: Request) -> list[str]:

@@ -95,3 +95,15 @@ class Backend(Protocol):
 
     async def close(self, grace: float) -> None:
         """The server ends: running requests get `grace` seconds, and nothing is left behind."""
+
+
+# What a name says of a model that has not run yet.
+_SEEING = ("llava", "vision", "-vl")
+
+
+def sees(model: Backend) -> bool:
+    """Whether a model takes images: by what runs, or before its first start by its names."""
+    if model.info is not None:
+        return model.info.vision
+    names = " ".join((model.name, model.model, *model.aliases)).lower()
+    return any(part in names for part in _SEEING)

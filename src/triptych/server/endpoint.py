@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .exchange import Answer, BodyTooLargeError, ClientGoneError, Download, Events, Exchange, Receive, Scope, Send
@@ -41,15 +41,20 @@ class WrongContentTypeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BodyForm:
-    """How a route's bodies come: what they call themselves, how they are read, which of `Doors`' limits they have."""
+    """How a route's bodies come: what they call themselves, how they are read, which of `Doors`' limits they have. With
+    `may_be_empty` an empty one may call itself anything: some clients name a type of a body that is not there.
+    """
 
     content_type: str
     read: Callable[[Exchange, int], Awaitable[Any]]
     limit: str
     by_default: bool = False
+    may_be_empty: bool = False
 
 
 JSON = BodyForm("application/json", Exchange.body, "most_body", by_default=True)
+# Of routes that read no body.
+NO_BODY = replace(JSON, may_be_empty=True)
 FORM = BodyForm("multipart/form-data", read_form, "most_upload")
 
 
@@ -124,7 +129,8 @@ class Endpoint:
         wanted = self._form.content_type
         default = wanted if self._form.by_default else ""
         kind = exchange.headers.get("content-type", default).partition(";")[0].strip().lower()
-        if exchange.scope["method"] == "POST" and kind != wanted:
+        excused = self._form.may_be_empty and _is_empty(exchange.headers)
+        if exchange.scope["method"] == "POST" and kind != wanted and not excused:
             raise WrongContentTypeError(f"the content type must be {wanted}, not {kind or 'left out'}")
         encoding = exchange.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
@@ -140,21 +146,34 @@ class Endpoint:
             await exchange.answer(answer)
 
 
+def _is_empty(headers: Mapping[str, str]) -> bool:
+    """Whether a request says that it has no body."""
+    return headers.get("content-length", "0").strip() == "0" and "transfer-encoding" not in headers
+
+
 def _owner(authorization: str, keys: Sequence[bytes]) -> str:
+    """Whose a request with this header is. Raises WrongKeyError."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() not in _SCHEMES:
+        raise WrongKeyError(bool(token.strip()))
+    return owner_of(token.strip(), keys)
+
+
+def owner_of(key: str, keys: Sequence[bytes]) -> str:
     """What the bearer of a key is remembered by. All keys are compared, so that the time says nothing of which.
 
     Raises WrongKeyError.
     """
-    scheme, _, token = authorization.partition(" ")
-    given = token.strip().encode() if scheme.lower() in _SCHEMES else b""
-    if not sum(hmac.compare_digest(given, key) for key in keys):
-        raise WrongKeyError(bool(token.strip()))
+    given = key.encode(errors="replace")
+    if not sum(hmac.compare_digest(given, each) for each in keys):
+        raise WrongKeyError(bool(key))
     return hashlib.sha256(given).hexdigest()[:24]
 
 
 __all__ = [
     "FORM",
     "JSON",
+    "NO_BODY",
     "BodyForm",
     "BodyTooLargeError",
     "Doors",
@@ -165,4 +184,5 @@ __all__ = [
     "Refusal",
     "WrongContentTypeError",
     "WrongKeyError",
+    "owner_of",
 ]

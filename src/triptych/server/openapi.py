@@ -16,6 +16,7 @@ _ABOUT = """LLaVA and Mixtral on hardware you own, behind the APIs people alread
 A trailing slash means nothing, and nothing is ever redirected. Every `GET` also answers `HEAD`, every path `OPTIONS`.
 Every answer has an `x-request-id`: the one that came with the request, or a new one."""
 
+_METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
 _NO_KEY = Reply(401, "A key is needed, and none or a wrong one was given.")
 
 
@@ -42,7 +43,7 @@ def document(groups: Sequence[Group], facts: Facts) -> dict[str, Any]:
     for group in groups:
         for operation in group.operations:
             told = {"tags": [group.name], **_described(operation, schemas, facts)}
-            paths.setdefault(operation.paths[0], {})[operation.method.lower()] = told
+            paths.setdefault(operation.paths[0], {})[_key(operation.method)] = told
     components: dict[str, Any] = {"schemas": schemas.components}
     if facts.keys:
         scheme = {"type": "http", "scheme": "bearer", "description": "A key of this server."}
@@ -58,6 +59,11 @@ def document(groups: Sequence[Group], facts: Facts) -> dict[str, Any]:
         "paths": paths,
         "components": components,
     }  # fmt: skip
+
+
+def _key(method: str) -> str:
+    """Where an operation stands. OpenAPI 3.1 has no place for QUERY."""
+    return method.lower() if method in _METHODS else f"x-{method.lower()}"
 
 
 def _types(operations: Iterable[Operation]) -> list[Any]:
@@ -132,7 +138,8 @@ def _example(example: Example, facts: Facts) -> dict[str, Any]:
 
 
 def _about_images(example: Example) -> bool:
-    return SEEING_MODEL in example.body.values()
+    parts = [example.body] if isinstance(example.body, Mapping) else example.body
+    return any(SEEING_MODEL in part.values() for part in parts)
 
 
 def _filled(value: Any, facts: Facts) -> Any:

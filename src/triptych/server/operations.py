@@ -5,13 +5,20 @@ them; whoever adds a route adds its operation beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 # What stands in examples for a served model: any one, and one that takes images.
 ANY_MODEL = "{any model}"
 SEEING_MODEL = "{seeing model}"
+
+# A large red circle, 64 x 64.
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX6+PDcKCgDN0SPAAAAYklEQVR42tXPsQmEQBAF0LfD"
+    "BWZagqVcZ2dplrIlGBqIe4EriCAY6o8e/M/A8Ly0ueK3VJQVQZI2BAPBhy9BQ0/Q0RH7sSN6movqDjLzRTUxEcxkgoURpFK2TVFhWM+fvjZ/fQETgjtvOh0A"
+    "AAAASUVORK5CYII="
+)
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
@@ -51,7 +58,7 @@ class Example:
     """
 
     summary: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 

@@ -81,6 +81,7 @@ class Settings:
     fetch_bytes: int = 20 << 20
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    webhook_http: bool = False
     max_queue: int = 256
     drain_seconds: float = 30.0
     cors_origins: tuple[str, ...] = ()
@@ -90,6 +91,7 @@ class Settings:
     data: Path = field(default_factory=data_folder)
     database: str | None = field(default=None, repr=False)
     storage: str | None = None
+    retention: float | None = 86_400.0
     file: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -155,6 +157,7 @@ KINDS: dict[str, Kind] = {
     "fetch_bytes": SIZE,
     "allow_networks": listed(NETWORK),
     "allow_hosts": listed(HOST_NAME),
+    "webhook_http": SWITCH,
     "max_queue": whole(1),
     "drain_seconds": seconds(),
     "cors_origins": listed(ORIGIN),
@@ -164,6 +167,7 @@ KINDS: dict[str, Kind] = {
     "data": PATH,
     "database": or_none(DATABASE, "SQLite in the data folder"),
     "storage": or_none(STORAGE, "the data folder"),
+    "retention": or_none(seconds(), "never"),
 }
 # Their values are never repeated in an error.
 _SECRET = ("keys", "models", "database")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -18,6 +19,7 @@ from .app import App, Options
 from .backend import Backend
 from .delivery.fetch import FetchError, FetchLimits, ImageFetcher
 from .delivery.guard import Guard
+from .delivery.post import Poster
 from .logs import configure
 from .metrics import Metrics
 from .model_settings import ModelSettings
@@ -33,6 +35,7 @@ log = logging.getLogger("triptych.server")
 
 # Clients keep connections for 15 s and more; a server that closes earlier breaks their next request.
 _KEEP_ALIVE = 75
+_MOST_UNREAD_MS = 90_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,14 @@ def build(settings: Settings, records: Records | None = None) -> Built:
         drain=settings.drain_seconds,
         preload=preload,
         cors_origins=settings.cors_origins,
+        retention=settings.retention,
+        data=settings.data,
     )
     files = None if records is None else records.files
     fetch = partial(_fetch, fetcher, metrics)
     service = Service(router, fetch, metrics, settings.max_images, settings.max_queue, files)
-    return Built(App(service, options, fetcher.close, records), router, metrics)
+    poster = Poster(guard, http=settings.webhook_http)
+    return Built(App(service, options, fetcher.close, records, poster), router, metrics)
 
 
 async def _fetch(fetcher: ImageFetcher, metrics: Metrics, source: str) -> bytes:
@@ -121,11 +127,22 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         _announce(settings, listener.getsockname()[1], built.router)
         config = uvicorn.Config(
             built.app, log_config=None, access_log=False, timeout_keep_alive=_KEEP_ALIVE, server_header=False,
-            timeout_graceful_shutdown=round(settings.drain_seconds) or None, ws="none",
+            timeout_graceful_shutdown=round(settings.drain_seconds) or None, **websockets(settings.max_body),
         )  # fmt: skip
         await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await records.close()
+
+
+def websockets(most_body: int) -> dict[str, Any]:
+    """How uvicorn speaks on WebSockets. A frame may be larger than a body, in bytes: it is answered with an error that
+    names its task, where a socket that is closed would make clients send it again. Who answers no ping is gone.
+    """
+    return {
+        "ws": "websockets-sansio", "ws_max_size": 2 * most_body, "ws_ping_interval": 20.0, "ws_ping_timeout": 40.0,
+        # Pictures in base64 hardly shrink, and it takes memory for every connection.
+        "ws_per_message_deflate": False,
+    }  # fmt: skip
 
 
 def _announce(settings: Settings, port: int, router: Router) -> None:
@@ -134,6 +151,8 @@ def _announce(settings: Settings, port: int, router: Router) -> None:
     if sys.stderr.isatty():
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"\n  OpenAI clients: base URL http://{host}:{port}/v1", file=sys.stderr)
+        print(f"  Runware clients: URL ws://{host}:{port}/v1, or http over HTTP", file=sys.stderr)
+        print(f"  Replicate clients: base URL http://{host}:{port}", file=sys.stderr)
         for model in router.models:
             also = f" (also {', '.join(model.aliases[:3])}, ...)" if model.aliases else ""
             there = f" at {model.upstream}" if model.upstream else ""
@@ -152,5 +171,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         reason = "is taken" if error.errno == 98 else f"cannot be used ({error.strerror})"
         raise SettingsError(f"port {port} of {host} {reason}; choose another with --port") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Of every connection: whoever takes nothing for so long is cut off, also when all that is left is to close it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _MOST_UNREAD_MS)
     listener.listen(2048)
     return listener

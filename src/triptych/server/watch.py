@@ -24,6 +24,16 @@ class Watch:
         self.metrics = metrics
         self.state = state
 
+    def task_over(
+        self, request_id: str, dialect: str, route: str, status: int, seconds: float, error: str | None, model: str
+    ) -> None:
+        """The same for one task of many that came over a WebSocket; `status` is what it would have been over HTTP."""
+        self.metrics.http_request(route, "WS", status, seconds)
+        log_request(
+            request_id=request_id, dialect=dialect, method="WS", route=route, status=status, seconds=seconds,
+            error=error, model=model,
+        )  # fmt: skip
+
     def over(self, exchange: Exchange, dialect: str, route: str, error: str | None) -> None:
         """One line in the log and one count. `route` is the pattern, `error` a code; a client that went away before an
         answer began counts as 499.

@@ -158,3 +158,17 @@ async def test_files_live_in_an_object_store(store: Store, bucket: str) -> None:
     await files.delete(record)
     with pytest.raises(BlobError):
         await files.content(record)
+
+
+async def test_a_file_that_is_used_stays_longer_and_never_shorter(files: FileLibrary) -> None:
+    record = await _add(files, lasts=60)
+    await files.extend(record, 3600)
+    found = await files.get("me", record.id)
+    assert found is not None
+    assert found.expires_us is not None
+    assert found.expires_us >= record.created_us + 3600_000_000
+    await files.extend(record, 60)
+    assert await files.get("me", record.id) == found
+    forever = await _add(files)
+    await files.extend(forever, 60)
+    assert await files.get("me", forever.id) == forever

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from scripted_model import ScriptedModel
 
-from triptych.engine.errors import ContextOverflowError, QueueFullError
+from triptych.engine.errors import ContextOverflowError, ImageError, QueueFullError
 from triptych.engine.request import SamplingParams
+from triptych.server.delivery.failure import FetchError
 from triptych.server.generation import ChatPrompt, ModelUnavailableError
 from triptych.server.metrics import Metrics
 from triptych.server.predictions.predictions import NewPrediction, Predictions
@@ -470,3 +471,71 @@ async def test_data_are_removed_in_time_and_rows_when_purged(store: Store) -> No
         assert await predictions.follow(record.stream_token) is None
         assert await store.write(partial(forgetting.purge, owner=None, before_us=now + 1, now_us=now, limit=10)) == 1
         assert await predictions.get(record.id, None) is None
+
+
+# ---- what other dialects need of them -------------------------------------------------------------------------------
+
+
+async def test_one_that_came_to_nothing_leaves_its_key_to_the_next(store: Store) -> None:
+    fails = ScriptedModel(reply=lambda words, time: words if time > 1 else [ContextOverflowError("too long")])
+    async with running(store, fails) as predictions:
+        first = await predictions.create(asked(idempotency_key="k", replaces=True))
+        assert (await ended(predictions, first.id)).status == "failed"
+        kept = await predictions.create(asked(idempotency_key="k"))  # without the word it stays
+        assert kept.id == first.id
+        second = await predictions.create(asked(idempotency_key="k", replaces=True))
+        assert second.id != first.id
+        assert (await ended(predictions, second.id)).status == "succeeded"
+        third = await predictions.create(asked(idempotency_key="k", replaces=True))
+        assert third.id == second.id  # this one came to something
+        found = await predictions.by_key("me", "k")
+        assert found is not None
+        assert found.id == second.id
+        assert await predictions.by_key("you", "k") is None
+        assert (await stored(store, first.id)).status == "failed"
+
+
+async def test_one_that_is_under_way_keeps_its_key_and_is_found_as_it_grows(store: Store) -> None:
+    model = ScriptedModel()
+    model.gates = {"word 1": asyncio.Event()}
+    async with running(store, model) as predictions:
+        first = await predictions.create(asked(idempotency_key="k", replaces=True))
+        await until(lambda: model.said == 1)
+        await asyncio.sleep(0.01)
+        assert (await predictions.create(asked(idempotency_key="k", replaces=True))).id == first.id
+        found = await predictions.by_key("me", "k")
+        assert found is not None
+        assert found.output == (" one",)
+        model.gates["word 1"].set()
+        await ended(predictions, first.id)
+
+
+async def test_a_key_is_free_once_the_data_are_removed(store: Store) -> None:
+    async with running(store, ScriptedModel()) as predictions:
+        first = await predictions.create(asked(idempotency_key="k", replaces=True))
+        await ended(predictions, first.id)
+        now = now_us() + 1
+        await store.write(partial(forgetting.remove_data, before_us=now, now_us=now, limit=10))
+        assert (await predictions.create(asked(idempotency_key="k", replaces=True))).id != first.id
+
+
+async def test_a_failure_has_a_code(store: Store) -> None:
+    for error, code in (
+        (ContextOverflowError("x"), "context_overflow"), (ImageError("x"), "image"),
+        (FetchError("x", "empty_image_file"), "empty_image_file"), (ValueError("x"), "internal"),
+    ):  # fmt: skip
+        async with running(store, ScriptedModel(reply=lambda words, time, error=error: [error])) as predictions:
+            record = await ended(predictions, (await predictions.create(asked())).id)
+            assert (record.status, record.error_code) == ("failed", code)
+
+
+async def test_those_that_succeeded_are_counted(store: Store) -> None:
+    async with running(store, ScriptedModel()) as predictions:
+        before = now_us()
+        for _ in range(2):
+            await ended(predictions, (await predictions.create(asked())).id)
+        between = now_us()
+        await ended(predictions, (await predictions.create(asked())).id)
+        moments = (0, before, between, now_us() + 1)
+        assert await predictions.succeeded("me", "test", moments) == [3, 3, 1, 0]
+        assert await predictions.succeeded("you", "test", moments) == [0] * 4

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,15 @@ async def test_images_are_back_at_their_places():
     assert made.images == ("messages[1].content[1]", "messages[1].content[3]", "messages[3].content[0]")
     assert "interleave" not in fields
     assert (await body(ChatPrompt(messages), "triptych", [PNG, JPEG, PNG]))["interleave"] is True
+
+
+async def test_a_detail_goes_along_where_every_server_knows_it():
+    words = ["low", "high", "auto", "original", "new"]
+    pictures = tuple(replace(picture(PNG), detail=word) for word in words)
+    prompt = ChatPrompt([{"role": "user", "content": [{"type": "image"}] * len(words)}])
+    made = await build(Generation("id", prompt, SamplingParams(), pictures), Target("there", "openai", 0))
+    shown = [part["image_url"] for part in json.loads(made.body)["messages"][0]["content"]]
+    assert [each.get("detail") for each in shown] == ["low", "high", None, None, None]
 
 
 async def test_large_images_are_whole():

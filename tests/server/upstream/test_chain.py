@@ -27,7 +27,7 @@ KEY = "sk-of-the-first-server"
 def direct() -> Iterator[Running]:
     fetcher = ImageFetcher(Guard.allowing([]))
     model = ServedModel(ModelSpec(LLAVA, LLAVA, options=OPTIONS))
-    with serving([model], fetcher.read, Options(keys=(KEY,), drain=5)) as server:
+    with serving([model], fetcher.read, Options(keys=(KEY,), drain=5), on_stop=fetcher.close) as server:
         yield server
 
 
@@ -37,7 +37,7 @@ def clients(direct) -> Iterator[tuple[OpenAI, OpenAI]]:
     far = UpstreamModel("far", Upstream(f"{direct.url}/v1", LLAVA, KEY))
     fetcher = ImageFetcher(Guard.allowing([]))
     with (
-        serving([far], fetcher.read) as before,
+        serving([far], fetcher.read, on_stop=fetcher.close) as before,
         OpenAI(base_url=f"{direct.url}/v1", api_key=KEY, max_retries=0) as near_client,
         OpenAI(base_url=f"{before.url}/v1", api_key="any", max_retries=0) as far_client,
     ):
@@ -131,6 +131,17 @@ def test_what_is_asked_beyond_a_question(clients, fields):
     for client, model in zip(clients, (LLAVA, "far"), strict=True):
         answers.append(plain(client.chat.completions.create(**{"model": model, "max_tokens": 12, **fields})))
     assert uncached(answers[0]) == uncached(answers[1])
+
+
+def test_an_image_at_low_detail_is_one_there_too(clients):
+    messages = question("What color is the circle?")
+    whole = both(clients, messages=messages)[1]
+    messages[0]["content"][1]["image_url"]["detail"] = "low"
+    near, far = both(clients, messages=messages)
+    assert far["choices"][0]["message"]["content"] == "red"
+    assert uncached(far) == uncached(near)
+    image_tokens = [each["usage"]["prompt_tokens_details"]["image_tokens"] for each in (far, whole)]
+    assert image_tokens[0] == 101 < image_tokens[1]
 
 
 def test_a_begun_answer_is_continued(clients):

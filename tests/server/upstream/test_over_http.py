@@ -97,7 +97,8 @@ def test_an_image_goes_along(server, upstream):
     uri = f"data:image/png;base64,{b64encode(encoded(noise(8, 8))).decode()}"
     parts = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": uri}}]
     model = UpstreamModel("here", Upstream(upstream.url, "there"), times=TIMES)
-    with serving([model], ImageFetcher(Guard.allowing([])).read) as running:
+    fetcher = ImageFetcher(Guard.allowing([]))
+    with serving([model], fetcher.read, on_stop=fetcher.close) as running:
         assert chat(running, parts).status == 200
         content = upstream.sent[0]["messages"][0]["content"]
         assert [part["type"] for part in content] == ["image_url", "text"]

@@ -146,6 +146,12 @@ def test_a_page_asks_for_the_key_in_its_commands():
 # ---- the front page -------------------------------------------------------------------------------------------------
 
 
+def test_a_server_that_keeps_records_has_replicates_clients_too(tmp_path):
+    with serving(null_models(), data=tmp_path) as server:
+        assert call(server.url, "GET", "/").json["base_urls"] == {"openai": f"{server.url}/v1", "replicate": server.url}
+        assert "<dt>Replicate clients</dt>" in call(server.url, "GET", "/", headers=BROWSER).body.decode()
+
+
 def test_the_front_page_tells_programs_and_people_the_same():
     note = "a <small> demonstration"
     spec = ModelSpec("tiny", "null", ("big/name",), {}, note)

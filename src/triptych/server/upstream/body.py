@@ -21,6 +21,8 @@ from .kinds import Kind, tells_token_ids
 
 # From this many bytes of pictures on a body is made on a thread: it would hold up the event loop.
 _LARGE = 1 << 18
+# What every server knows an image's `detail` to be; some refuse other words, and without one it is for them to say.
+_DETAILS = ("low", "high")
 # Beginnings of image files.
 _FORMATS = (
     (b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\x00", "tiff"),
@@ -111,7 +113,8 @@ def _part(part: dict[str, Any], waiting: Iterator[Picture]) -> dict[str, Any]:
     picture = next(waiting, None)
     if picture is None:
         raise PromptError("there are more places for images than images")
-    return {"type": "image_url", "image_url": {"url": data_uri(picture.data)}}
+    detail = {"detail": picture.detail} if picture.detail in _DETAILS else {}
+    return {"type": "image_url", "image_url": {"url": data_uri(picture.data), **detail}}
 
 
 def data_uri(data: bytes) -> str:

@@ -88,7 +88,7 @@ def _operations(document: Document, tag: str) -> Iterator[tuple[str, str, Docume
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if operation["tags"] == [tag]:
-                yield method.upper(), path, operation
+                yield method.upper().removeprefix("X-"), path, operation
 
 
 def _section(document: Document, method: str, path: str, operation: Document) -> Section:

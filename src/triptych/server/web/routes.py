@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
@@ -17,15 +16,14 @@ from ... import __version__
 from ..backend import Backend
 from ..openapi import Facts, document
 from ..operations import JSON, Group, Operation, Reply
+from ..origin import origin
 from ..service import Service
 from .pages import policy, render
 from .reference import reference
 
 _HTML = "text/html"
-# What a Host header may be to stand in a page; anything else is not repeated.
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 # Where each dialect's clients are pointed to.
-_BASES = {"openai": "/v1"}
+_BASES = {"openai": "/v1", "replicate": ""}
 _LINKS = {"reference": "/reference", "openapi": "/openapi.json", "metrics": "/metrics", "health": "/health"}
 
 
@@ -72,6 +70,9 @@ GROUP = Group(
 def routes(service: Service, groups: Sequence[Group], keys: bool) -> list[BaseRoute]:
     """`groups` are what the reference tells of; with `keys` models are named to nobody who gives none."""
 
+    there = {"openai", *(group.name.lower() for group in groups)}
+    bases = {name: path for name, path in _BASES.items() if name in there}
+
     @lru_cache(maxsize=8)
     def told(facts: Facts) -> tuple[bytes, str]:
         made = document(groups, facts)
@@ -82,7 +83,7 @@ def routes(service: Service, groups: Sequence[Group], keys: bool) -> list[BaseRo
 
     async def home(request: Request) -> Response:
         found = Home(
-            "Triptych", __version__, {name: _base(request) + path for name, path in _BASES.items()},
+            "Triptych", __version__, {name: _base(request) + path for name, path in bases.items()},
             None if keys else [_served(model) for model in service.router.models],
             {name: _base(request) + path for name, path in _LINKS.items()},
         )  # fmt: skip
@@ -112,11 +113,7 @@ def _page(html: str, headers: Mapping[str, str] | None = None) -> Response:
 
 def _base(request: Request) -> str:
     """This server's URL as the caller wrote it, without a final slash."""
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        name, port = request.scope.get("server") or ("127.0.0.1", None)
-        host = name if port is None else f"{name}:{port}"
-    return f"{request.scope['scheme']}://{host}{request.scope.get('root_path', '').rstrip('/')}"
+    return origin(request.scope, request.headers)
 
 
 def _models(models: Sequence[Backend]) -> tuple[str, str | None]:

@@ -1,0 +1,87 @@
+"""All tasks by their types: what each array is taken apart into, and who works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...endpoint import NotAcceptingError
+from ...predictions.kept import KeptPredictions
+from ...records import Records
+from ...service import Service
+from ...watch import State
+from .begun import Begun, Caller, Outcome, Task, failed
+from .caption import TYPES, Captions
+from .errors import TaskError, shown
+from .fields import invalid, missing
+from .images import UUID
+from .polls import Polls
+from .uploads import Uploads
+from .utilities import Utilities
+
+AUTHENTICATION = "authentication"
+PING = "ping"
+# Their UUID is another task's.
+_ABOUT_OTHERS = ("getResponse", "getTaskDetails")
+
+Handler = Callable[[Caller, Task], Awaitable[Begun]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """`by_type` has who works on a task of each type."""
+
+    by_type: Mapping[str, Handler]
+    uploads: Uploads
+    state: State
+
+    @classmethod
+    def of(cls, records: Records, service: Service, kept: KeptPredictions, state: State) -> Tasks:
+        """Those of a server that keeps records."""
+        captions = Captions(service, records.files, kept.predictions, kept.deliverer.http)
+        polls, uploads = Polls(kept.predictions), Uploads(service, records.files)
+        utilities = Utilities(service, kept.predictions)
+        by_type: dict[str, Handler] = {
+            **dict.fromkeys(TYPES, captions.begin), "getResponse": polls.response, "getTaskDetails": polls.details,
+            "imageUpload": uploads.image, "mediaStorage": uploads.media, "modelSearch": utilities.search,
+            "accountManagement": utilities.account,
+        }  # fmt: skip
+        return cls(by_type, uploads, state)
+
+    async def begin(self, caller: Caller, given: Any, seen: set[str]) -> tuple[Task, Begun] | Outcome:
+        """Begin one task of an array; `seen` are the UUIDs of those before it. What is wrong with it is its outcome."""
+        fields = given if isinstance(given, dict) else {}
+        task_type, task_uuid = fields.get("taskType"), fields.get("taskUUID")
+        try:
+            if not self.state.accepting:
+                raise NotAcceptingError
+            if task_type == PING:
+                return Task(PING, "", fields), Begun({"taskType": PING, "pong": True})
+            task = self._task(given, seen)
+            return task, await self.by_type[task.type](caller, task)
+        except Exception as error:
+            return failed(error, caller.base, task_type, task_uuid)
+
+    def _task(self, given: Any, seen: set[str]) -> Task:
+        """What all tasks have in common. Raises TaskError."""
+        if not isinstance(given, dict):
+            raise TaskError("invalidRequest", f"A task must be an object, not {shown(given)}.")
+        task_type, uuid = given.get("taskType"), given.get("taskUUID")
+        if task_type is None:
+            raise missing("taskType")
+        if not isinstance(task_type, str) or task_type not in self.by_type:
+            named = [*self.by_type, PING, AUTHENTICATION]
+            message = f"The task type {shown(task_type)} is not supported here."
+            raise TaskError("unsupportedTaskType", message, "taskType", "string", allowedValues=named)
+        if uuid is None:
+            raise missing("taskUUID")
+        if not isinstance(uuid, str) or not UUID.fullmatch(uuid):
+            raise invalid("taskUUID", "string", f"taskUUID must be a UUID, not {shown(uuid)}.")
+        task = Task(task_type, uuid, given)
+        if task_type not in _ABOUT_OTHERS:
+            if task.key in seen:
+                message = "Two tasks of the array have this taskUUID; every task needs one of its own."
+                raise TaskError("conflictTaskUUID", message, "taskUUID", "string")
+            seen.add(task.key)
+        return task
