@@ -46,7 +46,7 @@ demo: $(VENV)/runtime.stamp
 
 test: lint types contracts
 	@echo "== tests"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	@echo "== lint"

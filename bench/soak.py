@@ -1,6 +1,8 @@
 """Memory over many mixed requests: python bench/soak.py [--requests 10000] [--every 500] [--at-once 16] [--minutes 90]
 
-A server of its own with the three embedded models, as `triptych serve` starts it, on a free port of this machine. The
+A server of its own with the three embedded models, as `triptych serve` starts it, on a free port of this machine. Their
+caches are small (16 MB of image features, 32 MB of keys and values), so that they are full after the warm-up: with the
+usual 256 MB a model of these would take up memory for longer than this lasts. The
 mixture: chats, chats about pictures that no cache has seen, streams of both, completions that are scored, requests that
 are refused, and some that are left before their answer is there. What is resident (anonymous memory, without mapped
 files) of the server and of each replica is printed as it goes. At the end the verdict: after a warm-up of the first
@@ -38,6 +40,9 @@ WARM = 0.2
 GROWTH, SPARE_MB = 0.05, 12.0
 
 
+_MODEL = '[[models]]\nname = "{name}"\nimage_memory = "16M"\nkv_memory = "32M"\n'
+
+
 class Server:
     """`triptych serve` as a process, and what it and its replicas occupy."""
 
@@ -45,7 +50,10 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.folder = tempfile.TemporaryDirectory(prefix="triptych-soak-")
+        settings = Path(self.folder.name, "triptych.toml")
+        settings.write_text("".join(_MODEL.format(name=name) for name in (*SEEING, SUMS)))
         command = [sys.executable, "-c", "from triptych.cli import main; main()", "serve", "--port", str(self.port)]
+        command += ["--config", str(settings)]
         with open(f"{self.folder.name}/log", "wb") as log:
             self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "TRIPTYCH_DATA": self.folder.name})
 

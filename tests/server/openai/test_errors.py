@@ -133,7 +133,7 @@ def test_every_prefix_with_and_without_a_slash_at_the_end(server, prefix):
 
 
 def test_unknown_paths(server):
-    for path in ("/v1", "/v2/models", "/v1/chat", "/v1/chat/completions/x", "/%00", "/v1/assistants"):
+    for path in ("/v1/nothing", "/v2/models", "/v1/chat", "/v1/chat/completions/x", "/%00", "/v1/assistants"):
         reply = call(server.url, "GET", path)
         assert (reply.status, reply.error["code"], reply.error["type"]) == (404, "not_found", "invalid_request_error")
     for family in ("moderations", "images/generations", "audio/speech", "threads", "fine_tuning/jobs"):

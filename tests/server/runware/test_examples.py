@@ -22,7 +22,7 @@ EXAMPLES = [
     ("8b27a5b6-eeab-4ee3-a998-0daa0ae48c95", "3a69fc0c-d298-4fb2-82d8-46074743fa4e.jpg",
      "Describe this image in 3-5 sentences.", ("red", "circle")),
     ("44083438-c1e5-4d76-81d5-ad98c39f4a45", "f201b6da-5fb3-49b7-ada8-dd45295bd014.jpg",
-     "Caption this image in 2-3 sentences.", ("blue", "square")),
+     "Write a caption for this image.", ("blue", "square")),
     ("96c350a1-866b-4685-8bcc-14332636a36d", "3fcf73ee-d1f6-40cd-89c6-9d9aa58c93e0.jpg",
      "Write a detailed caption for this image.", ("green", "triangle")),
     ("34c2fd43-f5b5-4f24-b96e-ecc91d72bfb1", "499fccbc-e073-421b-be25-81d8c6ad385a.jpg",
