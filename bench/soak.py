@@ -6,7 +6,7 @@ usual 256 MB a model of these would take up memory for longer than this lasts. T
 mixture: chats, chats about pictures that no cache has seen, streams of both, completions that are scored, requests that
 are refused, and some that are left before their answer is there. What is resident (anonymous memory, without mapped
 files) of the server and of each replica is printed as it goes. At the end the verdict: after a warm-up of the first
-fifth, no process may have grown by more than 5 % or 12 MB, whichever is more, and every request must have ended as it
+third, no process may have grown by more than 5 % or 12 MB, whichever is more, and every request must have ended as it
 should.
 """
 
@@ -36,7 +36,7 @@ from PIL import Image, ImageDraw
 SEEING, SUMS = ("triptych/tiny-llava-1.5", "triptych/tiny-llava-1.6"), "triptych/tiny-mixtral"
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 COLORS = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f4fd8", "purple": "#800080", "black": "#141414"}
-WARM = 0.2
+WARM = 0.35
 GROWTH, SPARE_MB = 0.05, 12.0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,19 +68,28 @@ class Server:
     """`triptych serve` with the model, from a folder of its own."""
 
     def __init__(self, model: str, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
         settings = folder / "triptych.toml"
         settings.write_text(
-            f'port = 0\nlog_level = "info"\nlog_format = "json"\ndata = "{folder / "data"}"\npreload = true\n'
+            f'port = {port}\ndata = "{folder / "data"}"\npreload = true\n'
             f'[[models]]\nname = "{model}"\nthreads = 1\ndevice = "cpu"\nprefix_cache = false\n'
         )
         command = [str(Path(sys.executable).with_name("triptych")), "serve", "--config", str(settings)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        assert self._process.stderr is not None
-        self.url = ""
-        for line in self._process.stderr:
-            if "on port" in line:
-                self.url = f"http://127.0.0.1:{line.partition('on port ')[2].split(chr(34))[0].strip()}"
-                break
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    async def up(self, session: aiohttp.ClientSession) -> None:
+        """Wait until it answers."""
+        for _ in range(600):
+            try:
+                async with session.get(f"{self.url}/health") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.1)
+        raise TimeoutError("the server did not start in a minute")
 
     def close(self) -> None:
         self._process.terminate()
@@ -118,6 +128,7 @@ async def compare(arguments: argparse.Namespace) -> None:
         rates: dict[str, list[float]] = {"engine alone": [], "whole answers": [], "streams": []}
         try:
             async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+                await server.up(session)
                 await through_http(session, server, arguments, texts[:4], False)
                 for _ in range(arguments.rounds):
                     rates["engine alone"].append(engine.round())
