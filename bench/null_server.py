@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,14 @@ class Bench:
         fields = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    async def rest(self) -> None:
+        """Print what the server takes while nobody calls it."""
+        await asyncio.sleep(1)
+        before = self.cpu()
+        await asyncio.sleep(self.seconds)
+        share = 100 * (self.cpu() - before) / self.seconds
+        print(f"idle: {self.resident():.0f} MB resident, {share:.2f} % of a core")
+
     def resident(self) -> float:
         """MB that the server occupies."""
         pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
@@ -129,3 +138,13 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
 
 def percentile(values: list[float], percent: int) -> float:
     return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+
+
+def run(about: str, cases: Mapping[str, Callable[[float], Coroutine[Any, Any, None]]]) -> None:
+    """The command line of a benchmark: `cases` one after the other, each for some seconds."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases))
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    for case in options.cases:
+        asyncio.run(cases[case](options.seconds))

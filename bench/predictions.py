@@ -10,7 +10,6 @@ of which all have ended, or all wait (in this process, the statements alone). id
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -18,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from null_server import Bench, percentile, timed
+from null_server import Bench, percentile, run, timed
 from sqlalchemy import insert
 
 from triptych.server.store import predictions as statements
@@ -27,7 +26,6 @@ from triptych.server.store.predictions import Filter, PredictionRecord
 from triptych.server.store.store import Store, open_store
 from triptych.server.store.tables import predictions
 
-CASES = ("creates", "paced", "readers", "store", "idle")
 STORED = 100_000
 ENDED = ("succeeded", "failed", "canceled")
 
@@ -148,20 +146,10 @@ async def store(seconds: float) -> None:
 async def idle(seconds: float) -> None:
     async with Bench(seconds, {}) as bench:
         await ended(bench, await create(bench))
-        await asyncio.sleep(1)
-        before = bench.cpu()
-        await asyncio.sleep(seconds)
-        print(f"idle: {bench.resident():.0f} MB resident, {100 * (bench.cpu() - before) / seconds:.2f} % of a core")
+        await bench.rest()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
-    for case in options.cases:
-        asyncio.run(globals()[case](options.seconds))
-
+CASES = (creates, paced, readers, store, idle)
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, {case.__name__: case for case in CASES})

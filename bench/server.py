@@ -11,20 +11,17 @@ CPU of a server that nobody calls.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import os
 import time
 from statistics import median
 
-from null_server import Bench, percentile, timed
+from null_server import Bench, percentile, run, timed
 
 from triptych.engine.request import SamplingParams
 from triptych.replica.client import ReplicaClient
 from triptych.replica.protocol import ChatPrompt
-
-CASES = ("throughput", "latency", "streams", "images", "idle")
 
 
 async def throughput(seconds: float) -> None:
@@ -124,20 +121,10 @@ async def images(seconds: float) -> None:
 async def idle(seconds: float) -> None:
     async with Bench(seconds, {}) as bench:
         await bench.chat()
-        await asyncio.sleep(1)
-        before = bench.cpu()
-        await asyncio.sleep(seconds)
-        print(f"idle: {bench.resident():.0f} MB resident, {100 * (bench.cpu() - before) / seconds:.2f} % of a core")
+        await bench.rest()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
-    for case in options.cases:
-        asyncio.run(globals()[case](options.seconds))
-
+CASES = (throughput, latency, streams, images, idle)
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, {case.__name__: case for case in CASES})

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...backend import Backend
+from ...backend import Backend, sees
 from ...predictions.stored import StoredGeneration
 from . import llava, mixtral
 from .inputs import Input, check, input_schema
-
-# What a name says of a model that has not run yet.
-_SEEING = ("llava", "vision", "-vl")
 
 _OUTPUT = {
     "type": "array", "title": "Output", "items": {"type": "string"},
@@ -62,8 +59,5 @@ MIXTRAL = Family(False, mixtral.INPUTS, "reads a text and answers with text")
 
 
 def family_of(model: Backend) -> Family:
-    """By what runs, or before its first start by its names."""
-    if model.info is not None:
-        return LLAVA if model.info.vision else MIXTRAL
-    names = " ".join((model.name, model.model, *model.aliases)).lower()
-    return LLAVA if any(part in names for part in _SEEING) else MIXTRAL
+    """The schema that a model is called by."""
+    return LLAVA if sees(model) else MIXTRAL

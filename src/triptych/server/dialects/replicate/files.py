@@ -17,6 +17,7 @@ import msgspec
 from ...exchange import Answer, Download, Exchange
 from ...files.library import FileLibrary
 from ...forms import Form, Upload
+from ...pictures import media_type
 from ...service import Service
 from ...store import secrets as secret_statements
 from ...store.files import FileRecord
@@ -25,7 +26,6 @@ from ...store.store import Store
 from .account import ACCOUNT
 from .errors import Invalid, invalid, not_found
 from .form import answer, base_of, page, time_of
-from .images import kind_of
 from .paging import cursor_of, paged
 
 PURPOSE = "replicate"
@@ -54,7 +54,7 @@ class FileRoutes:
             head = content.read(16)
             kind = _type(form, declared)
             if kind == _UNKNOWN:
-                kind = kind_of(head) or _UNKNOWN
+                kind = media_type(head) or _UNKNOWN
             details["md5"] = await asyncio.to_thread(_md5, content)
             name = (form.fields.get("filename") or name or "file")[:255]
             record = await self._files.add(exchange.owner, PURPOSE, name, kind, content, _LASTS, details=details)

@@ -10,6 +10,7 @@ from ....engine.errors import TriptychError
 from ...exchange import Exchange
 from ...files.library import FileLibrary
 from ...origin import origin
+from ...pictures import media_type
 from ...service import FILE, Service
 from ...store.predictions import INPUT_FILE
 from .errors import RefusedError
@@ -17,9 +18,6 @@ from .form import base_of
 
 _OWN = re.compile(r"(?:/replicate|/openai)?(?:/v1){0,2}/files/(?:file-)?([0-9a-z]{26})(?:/download|/content)?/?")
 _SHOWN_OF_DATA = 48
-_KINDS = (
-    (b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ async def keep(service: Service, files: FileLibrary, exchange: Exchange, sent: s
             data = await service.fetch(sent)
         except TriptychError as error:
             raise RefusedError(f"image: {error}") from None
-        kind = kind_of(data)
+        kind = media_type(data)
         name = "image" if kind is None else f"image.{kind.rpartition('/')[2]}"
         record = await files.add(exchange.owner, INPUT_FILE, name, kind or "application/octet-stream", data)
         return Image(FILE + record.id, f"{base_of(exchange)}/files/{record.id}")
@@ -59,13 +57,6 @@ async def _own(files: FileLibrary, exchange: Exchange, url: str) -> str | None:
         return None
     same = parts.netloc == urlsplit(origin(exchange.scope, exchange.headers)).netloc
     return FILE + found[1] if same or await files.get(exchange.owner, found[1]) is not None else None
-
-
-def kind_of(data: bytes) -> str | None:
-    """The media type of an image, by its first bytes: what senders say of it is often octet-stream."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for mark, kind in _KINDS if data.startswith(mark)), None)
 
 
 def shortened(text: str) -> str:
