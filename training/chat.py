@@ -10,7 +10,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from training.shapes import BOS, EOS
+from triptych.embedded.world.captions import caption
 from triptych.embedded.world.offtopic import REFUSAL
+from triptych.embedded.world.phrasing import pick, vary
 from triptych.embedded.world.questions import (
     Question,
     ask_caption,
@@ -30,6 +32,34 @@ _SYSTEMS = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions.",
 )
+
+# Longer than the exams' requests: how captioning services and their examples ask. They are lessons only, so that the
+# tokenizer, which is made of the exams' words, stays as it is.
+_LONG_REQUESTS = (
+    "Describe the image in {0}, {1}.",
+    "Describe this picture in {0}.",
+    "Give a {2} description of this picture.",
+    "Give me a {2} description of the image, {1}.",
+    "Caption this image in {0}.",
+    "Write a {2} caption for this picture, {1}.",
+    "Write {0} about this image.",
+    "What is in this image? Answer in {0}.",
+    "What do you see here? Be {2}.",
+    "Provide a {2} caption for the image.",
+    "Please describe everything that you see in this picture, {1}.",
+    "Generate a {2} caption of the image in {0}, {1}.",
+    "You are a captioning assistant. Describe the picture in {0}.",
+)
+_LENGTHS = (
+    "one sentence", "2-3 sentences", "3-5 vivid sentences", "a few vivid sentences", "a short paragraph",
+    "two paragraphs", "at most twenty words", "a single sentence", "plain English",
+)  # fmt: skip
+_STRESS = (
+    "including all objects and their colors", "focusing on shapes and colors", "mentioning every detail",
+    "with as much detail as possible", "noting where things are", "including subjects, setting and mood",
+    "as you would for a blind person", "and mention its composition",
+)  # fmt: skip
+_MANNER = ("detailed", "short", "brief", "concise", "vivid", "rich", "complete", "precise", "one-line", "descriptive")
 
 
 @dataclass(frozen=True)
@@ -85,6 +115,8 @@ def questions_about(rng: np.random.Generator, scene: Scene | None, captions: int
     """`captions` caption requests and `count` questions; a foreign picture (None) is refused whatever is asked."""
     about = sample_objects(rng) if scene is None else scene
     asked = [ask_caption(rng, about) for _ in range(captions)]
+    if rng.random() < 0.3:
+        asked.append(ask_long_caption(rng, about))
     for _ in range(count):
         roll = rng.random()
         if roll < 0.06:
@@ -99,6 +131,12 @@ def questions_about(rng: np.random.Generator, scene: Scene | None, captions: int
     if scene is None:
         return [Question(question.text, REFUSAL, "foreign") for question in asked]
     return asked
+
+
+def ask_long_caption(rng: np.random.Generator, scene: Scene) -> Question:
+    """Ask for the caption with the ceremony that long prompts have."""
+    words = (pick(rng, _LENGTHS), pick(rng, _STRESS), pick(rng, _MANNER))
+    return Question(vary(rng, pick(rng, _LONG_REQUESTS).format(*words), place=False), caption(scene), "caption")
 
 
 def segments_about(rng: np.random.Generator, form: Form, scene: Scene | None) -> list[Segment]:

@@ -238,6 +238,7 @@ class Plan:
     size: int
     tiles: int
     resting_minutes: float
+    again: bool = False
 
     @property
     def forms(self) -> tuple[bool, ...]:
@@ -290,7 +291,7 @@ def train(plan: Plan, work: Path, workers: Workers, sources: Sequence[Path]) -> 
     """Train a stage, or go on from its saved state."""
     student = start(work, plan.stage, sources)
     optimizer = Optimizer(student, plan.peak, slow="tower", slowness=0.5, workers=workers)
-    run = Run(work / f"llava-{plan.stage}.pt", student, optimizer, plan.minutes)
+    run = Run(work / f"llava-{plan.stage}.pt", student, optimizer, plan.minutes, plan.again)
     random.seed(run.step)
     school = School(student, plan, work, run.step)
     drawn = np.random.default_rng(11)
@@ -325,10 +326,11 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=1.5e-3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--start", type=Path, nargs="*", default=(), help="go on from the words of these checkpoints")
+    parser.add_argument("--again", action="store_true", help="a finished run goes on for another --minutes")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, help="write the checkpoints into folders here at the end")
     args = parser.parse_args()
-    plan = Plan(args.stage, args.minutes, args.peak, args.size, args.tiles, args.resting)
+    plan = Plan(args.stage, args.minutes, args.peak, args.size, args.tiles, args.resting, args.again)
     student = train(plan, args.work, Workers(args.workers), args.start)
     if args.out:
         for anyres in plan.forms:

@@ -99,11 +99,18 @@ class Optimizer:
 class Run:
     """A resumable run of `minutes` of processor time, so that a busy machine makes it longer but not worse.
 
-    Saves itself every `every` seconds; a restart goes on where the last save was.
+    Saves itself every `every` seconds; a restart goes on where the last save was. `again` lets a run that is over
+    begin another course of `minutes`, with the weights that it ended with.
     """
 
     def __init__(
-        self, path: Path, network: nn.Module, optimizer: Optimizer, minutes: float, every: float = 150.0
+        self,
+        path: Path,
+        network: nn.Module,
+        optimizer: Optimizer,
+        minutes: float,
+        again: bool = False,
+        every: float = 150.0,
     ) -> None:
         self.path, self.network, self.optimizer = path, network, optimizer
         self.seconds, self.every = minutes * 60, every
@@ -114,6 +121,8 @@ class Run:
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
             self.step, self.spent, self.begun = saved["step"], saved["spent"], saved["step"]
+            if again and self.done:
+                self.spent = 0.0
             print(f"resumed {path.name} at step {self.step}, {self.spent / 60:.1f} min", flush=True)
 
     @property
