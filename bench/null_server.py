@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,15 +22,21 @@ _SERVER = """
 import sys
 sys.path.insert(0, {support!r})
 import asyncio
+import gc
 from pathlib import Path
 import uvicorn
 from triptych.replica.client import ReplicaClient
+from triptych.server.accounts.cost import Price, part
 from triptych.server.app import App, Options
+from triptych.server.delivery.fetch import ImageFetcher
+from triptych.server.delivery.guard import Guard
 from triptych.server.metrics import Metrics
 from triptych.server.records import open_records
 from triptych.server.router import Router
 from triptych.server.served import ModelSpec, ServedModel
 from triptych.server.service import Service
+from triptych.server.start import websockets
+from triptych.server.stopping import Server
 
 class Connected:
     "A replica that runs already, at the place of the process that would be started."
@@ -42,17 +49,20 @@ class Connected:
     async def stop(self, grace=0):
         self.client.close()
 
-async def fetch(url):
-    import base64
-    return base64.b64decode(url.partition(",")[2])
-
 model = ServedModel(ModelSpec("null", "null"), lambda spec, phase: Connected())
 
 async def serve():
-    records = await open_records(Path({data!r}))
-    service = Service(Router([model]), fetch, Metrics(["null"]), most_waiting=100_000, files=records.files)
-    app = App(service, Options(), records.close, records)
-    await uvicorn.Server(uvicorn.Config(app, port={port}, log_config=None, access_log=False)).serve()
+    records = None if {plain} else await open_records(Path({data!r}))
+    fetcher = ImageFetcher(Guard())
+    files, closed = (None, None) if records is None else (records.files, records.close)
+    service = Service(Router([model]), fetcher.read, Metrics(["null"]), most_waiting=100_000, files=files)
+    price = Price((part("input", 10**8), part("output", 2 * 10**8)), "a benchmark")
+    options = Options(keys={keys!r}, prices="free", own_prices={{"null": price}} if {keys!r} else {{}})
+    app = App(service, options, closed, records)
+    gc.collect()
+    gc.freeze()  # as `triptych serve` does
+    config = uvicorn.Config(app, port={port}, log_config=None, access_log=False, **websockets(64 << 20))
+    await Server(config, app, 5).serve()
 
 with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
     runner.run(serve())
@@ -60,12 +70,18 @@ with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_fa
 
 
 class Bench:
-    """A null replica, a server before it, and a client session."""
+    """A null replica, a server before it, and a client session. A `plain` server keeps nothing, so it meters nothing;
+    one with a `key` asks for it.
+    """
 
-    def __init__(self, seconds: float, options: dict[str, Any]) -> None:
+    def __init__(self, seconds: float, options: dict[str, Any], plain: bool = False, key: str = "") -> None:
         self.seconds = seconds
         self.options = options
-        self.port = 8763
+        self.plain = plain
+        self.key = key
+        with socket.socket() as found:  # several benchmarks may run at one time
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
 
     async def __aenter__(self) -> Bench:
         self.folder = tempfile.TemporaryDirectory()
@@ -77,13 +93,14 @@ class Bench:
         self.replica.stdin.write(json.dumps({"model": "null", "options": self.options}).encode() + b"\n")
         self.replica.stdin.flush()
         code = _SERVER.format(support=str(ROOT / "tests/support"), address=self.address, port=self.port,
-                              data=str(self.data))
+                              data=str(self.data), plain=self.plain, keys=(self.key,) if self.key else ())
         self.server = subprocess.Popen([sys.executable, "-c", code])
         pin(self.server.pid, 0)
         self.http = aiohttp.ClientSession(
             f"http://127.0.0.1:{self.port}", connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(60)
         )
         while True:
+            assert self.server.poll() is None, "the server did not start"
             try:
                 async with self.http.get("/health") as answer:
                     if answer.status == 200:

@@ -20,6 +20,7 @@ from statistics import median
 from null_server import Bench, percentile, run, timed
 from sqlalchemy import insert
 
+from triptych.server.store import leases
 from triptych.server.store import predictions as statements
 from triptych.server.store.ids import new_id, now_us
 from triptych.server.store.predictions import Filter, PredictionRecord
@@ -75,13 +76,14 @@ async def paced(seconds: float) -> None:
         async def one() -> None:
             times.append(await timed(lambda: create(bench)))
 
-        tasks = []
+        tasks, before = [], bench.cpu()
         for _ in range(int(50 * seconds)):
             tasks.append(asyncio.ensure_future(one()))
             await asyncio.sleep(0.02)
         await asyncio.gather(*tasks)
+        cpu = (bench.cpu() - before) / len(tasks)
         print(f"paced: 50 creates a second: p50 {1000 * median(times):.1f} ms, p99 "
-              f"{1000 * percentile(times, 99):.1f} ms")  # fmt: skip
+              f"{1000 * percentile(times, 99):.1f} ms; server {1e3 * cpu:.2f} ms of CPU each")  # fmt: skip
 
 
 async def readers(seconds: float) -> None:
@@ -122,25 +124,28 @@ async def store(seconds: float) -> None:
         opened = await open_store(Path(folder), None)
         await _filled(opened, "succeeded")
         below = (await opened.read(partial(statements.page, only=Filter(owner=""), limit=1)))[0].id
-        pages = []
+        pages, before = [], time.process_time()
         for _ in range(200):
-            page = partial(statements.page, only=Filter(owner="", below=below), limit=101)
-            pages.append(await timed(lambda page=page: opened.read(page)))
+            page = partial(statements.page, only=Filter(owner="", dialect="replicate", below=below), limit=101)
+            pages.append(await timed(lambda page=page: opened.scan(page)))
+        page_cpu = (time.process_time() - before) / len(pages)
         await opened.close()
     with tempfile.TemporaryDirectory() as folder:
         opened = await open_store(Path(folder), None)
         await _filled(opened, "starting")
-        claims = []
+        claims, before = [], time.process_time()
         for _ in range(200):
             now = now_us()
             claim = partial(
-                statements.claim, worker="w", model="null", now_us=now, until_us=now + 60_000_000, limit=1
+                leases.claim, worker="w", model="null", now_us=now, until_us=now + 60_000_000, limit=1
             )
             claims.append(await timed(lambda claim=claim: opened.write(claim)))
+        claim_cpu = (time.process_time() - before) / len(claims)
         await opened.close()
     print(f"store: with {STORED} predictions a page of 100 takes p50 {1000 * median(pages):.1f} ms, p99 "
-          f"{1000 * percentile(pages, 99):.1f} ms; a claim p50 {1000 * median(claims):.2f} ms, p99 "
-          f"{1000 * percentile(claims, 99):.2f} ms")  # fmt: skip
+          f"{1000 * percentile(pages, 99):.1f} ms, {1000 * page_cpu:.1f} ms of CPU; a claim p50 "
+          f"{1000 * median(claims):.2f} ms, p99 {1000 * percentile(claims, 99):.2f} ms, {1000 * claim_cpu:.2f} ms of "
+          f"CPU")  # fmt: skip
 
 
 async def idle(seconds: float) -> None:

@@ -1,12 +1,12 @@
 """What the server itself costs, before a replica that answers at once (tests/support/null_replica.py).
 
-python bench/server.py [--cases throughput latency streams images idle] [--seconds 10]
+python bench/server.py [--cases throughput accounts latency streams images idle] [--seconds 10]
 
 The server is a process of its own on one core, the replica another, the load this one. throughput: chat completions
-per second, 64 at a time. latency: what the server adds to one request at a time, to its end and to its first streamed
-token, beside the same requests put to the replica directly in the same run. streams: 256 streams of 64 tokens, one
-every 20 ms: frames lost, merged or late. images: bodies of 290 KB with a base64 image, 100 a second. idle: memory and
-CPU of a server that nobody calls.
+per second, 64 at a time. accounts: CPU of a chat with accounts and metering and without, by turns. latency: what the
+server adds to one request at a time, to its end and to its first streamed token, beside the same requests put to the
+replica directly in the same run. streams: 256 streams of 64 tokens, one every 20 ms: frames lost, merged or late.
+images: bodies of 290 KB with a base64 image, 100 a second. idle: memory and CPU of a server that nobody calls.
 """
 
 from __future__ import annotations
@@ -40,6 +40,38 @@ async def throughput(seconds: float) -> None:
         spent, cpu = time.perf_counter() - started, bench.cpu() - before
         print(f"throughput: {done / spent:.0f} chat completions/s; server {cpu / done * 1e6:.0f} us of CPU each, "
               f"{done / cpu:.0f}/s on a whole core")  # fmt: skip
+
+
+async def accounts(seconds: float) -> None:
+    """The same chats by turns at servers that keep nothing, meter everybody, ask for a key, and hold it to limits."""
+    body = {"answer": "yes"}
+    async with (
+        Bench(seconds, body, plain=True) as plain, Bench(seconds, body) as metered,
+        Bench(seconds, body, key="boss") as priced, Bench(seconds, body, key="boss") as limited,
+    ):  # fmt: skip
+        await make_key(priced)
+        await make_key(limited, budget="1000", requests_per_minute=10**9, tokens_per_minute=10**9)
+        cpu: dict[Bench, list[float]] = {plain: [], metered: [], priced: [], limited: []}
+        for _ in range(max(4, round(seconds))):
+            for bench, spent in cpu.items():
+                before = bench.cpu()
+                for _ in range(8):
+                    await asyncio.gather(*(bench.chat() for _ in range(64)))
+                spent.append((bench.cpu() - before) / 512)
+        base, *others = (1e6 * median(spent) for spent in cpu.values())
+        told = ", ".join(
+            f"{cost:.0f} us {what} ({100 * (cost / base - 1):+.0f} %)"
+            for what, cost in zip(("metered", "with a key and a price", "with every limit too"), others, strict=True)
+        )
+        print(f"accounts: a chat takes {base:.0f} us of CPU without accounts, {told}")
+
+
+async def make_key(bench: Bench, **limits: object) -> None:
+    """From now on this key asks."""
+    boss = {"authorization": "Bearer boss"}
+    async with bench.http.post("/triptych/v1/keys", json={"name": "bench", **limits}, headers=boss) as answer:
+        key = (await answer.json())["key"]
+    bench.http.headers["authorization"] = f"Bearer {key}"
 
 
 async def latency(seconds: float) -> None:
@@ -124,7 +156,7 @@ async def idle(seconds: float) -> None:
         await bench.rest()
 
 
-CASES = (throughput, latency, streams, images, idle)
+CASES = (throughput, accounts, latency, streams, images, idle)
 
 if __name__ == "__main__":
     run(__doc__, {case.__name__: case for case in CASES})

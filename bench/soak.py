@@ -51,7 +51,7 @@ class Server:
             self.port = free.getsockname()[1]
         self.folder = tempfile.TemporaryDirectory(prefix="triptych-soak-")
         settings = Path(self.folder.name, "triptych.toml")
-        settings.write_text("".join(_MODEL.format(name=name) for name in (*SEEING, SUMS)))
+        settings.write_text('refresh_prices = "none"\n' + "".join(_MODEL.format(name=name) for name in (*SEEING, SUMS)))
         command = [sys.executable, "-c", "from triptych.cli import main; main()", "serve", "--port", str(self.port)]
         command += ["--config", str(settings)]
         with open(f"{self.folder.name}/log", "wb") as log:

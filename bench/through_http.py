@@ -73,7 +73,7 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         settings = folder / "triptych.toml"
         settings.write_text(
-            f'port = {port}\ndata = "{folder / "data"}"\npreload = true\n'
+            f'port = {port}\ndata = "{folder / "data"}"\npreload = true\nrefresh_prices = "none"\n'
             f'[[models]]\nname = "{model}"\nthreads = 1\ndevice = "cpu"\nprefix_cache = false\n'
         )
         command = [str(Path(sys.executable).with_name("triptych")), "serve", "--config", str(settings)]

@@ -121,7 +121,7 @@ class Run:
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
             self.step, self.spent, self.begun = saved["step"], saved["spent"], saved["step"]
-            if again and self.done:
+            if again and self.spent >= saved.get("seconds", 0.0):
                 self.spent = 0.0
             print(f"resumed {path.name} at step {self.step}, {self.spent / 60:.1f} min", flush=True)
 
@@ -154,6 +154,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "spent": self.spent,
+            "seconds": self.seconds,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, self.path.with_suffix(".new"))

@@ -20,7 +20,7 @@ from triptych.server.served import ModelSpec, ServedModel, Waits
 
 # Run where their clients are: by test_other_clients.py, test_lm_eval.py, test_node_clients.py, test_replicate.py and
 # test_runware.py.
-collect_ignore = ["elsewhere", "node", "node-runware"]
+collect_ignore = ["elsewhere", "node", "node-axe", "node-runware"]
 
 HERE = Path(__file__).parent
 

@@ -16,8 +16,8 @@ EXAMS = 160
 SUMS = 150
 
 FLOORS = {
-    "triptych/tiny-llava-1.5": {"caption": 0.78, "questions": 0.82, "number large": 0.65, "offtopic": 0.9},
-    "triptych/tiny-llava-1.6": {"caption": 0.7, "questions": 0.82, "number large": 0.72, "number small": 0.35},
+    "triptych/tiny-llava-1.5": {"caption": 0.82, "questions": 0.82, "number large": 0.75, "offtopic": 0.9},
+    "triptych/tiny-llava-1.6": {"caption": 0.82, "questions": 0.82, "number large": 0.78, "number small": 0.45},
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from http_calls import Reply, call
+from key_calls import new_key
 from servers import Running, null_models, serving
 from standardwebhooks import Webhook
 
@@ -31,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    options = Options(keys=("mine", "yours"), drain=1)
+    options = Options(keys=("boss",), drain=1)
     with serving(null_models(), options=options, data=tmp_path_factory.mktemp("data")) as running:
         yield running
 
@@ -99,6 +100,18 @@ def test_a_list_has_pages_and_states(server: Running) -> None:
     assert [each["id"] for each in json.loads(following.stdout)] == [made[0]]
     none = run(server, "predictions", "list", "--status", "failed")
     assert (none.stdout, none.stderr) == ("", "no predictions\n")
+
+
+def test_a_list_of_one_model_and_api_and_a_part_of_an_id(server: Running) -> None:
+    prediction = asked(server)
+    for query, there in (
+        ("model=eye", True), ("model=text", False), ("dialect=replicate", True), ("dialect=runware", False),
+        (f"text={prediction[5:]}", True), ("text=zzzzzz", False),
+    ):  # fmt: skip
+        found = admin(server, "GET", f"/predictions?{query}").json["predictions"]
+        assert (prediction in {each["id"] for each in found}) is there, query
+    assert admin(server, "GET", "/predictions?dialect=latin").status == 400
+    assert admin(server, "GET", "/predictions?text=%25").status == 400
 
 
 def test_a_running_one_is_canceled_and_then_repeated(slow: Running) -> None:
@@ -215,22 +228,26 @@ def test_a_length_of_time_that_is_none(text: str) -> None:
     assert "is not a length of time" in answer.output
 
 
-def test_a_key_sees_and_deletes_what_was_made_with_it(shared: Running) -> None:
-    mine, yours = asked(shared, key="mine", webhook=NOWHERE), asked(shared, key="yours", webhook=NOWHERE)
-    hooks = admin(shared, "GET", "/webhooks", key="yours").json["webhooks"]
+def test_a_key_sees_and_deletes_what_was_made_with_it_and_an_administrator_everything(shared: Running) -> None:
+    one, other = (new_key(shared, name, by="boss")["key"] for name in ("one", "other"))
+    mine, yours = asked(shared, key=one, webhook=NOWHERE), asked(shared, key=other, webhook=NOWHERE)
+    hooks = admin(shared, "GET", "/webhooks", key=other).json["webhooks"]
     assert {each["prediction"] for each in hooks} == {yours}
-    assert [each["id"] for each in admin(shared, "GET", "/predictions", key="mine").json["predictions"]] == [mine]
+    assert [each["id"] for each in admin(shared, "GET", "/predictions", key=one).json["predictions"]] == [mine]
+    everything = admin(shared, "GET", "/predictions", key="boss").json["predictions"]
+    assert [each["id"] for each in everything] == [yours, mine]
     for path in (f"/predictions/{yours}", f"/webhooks/{hooks[0]['id']}"):
-        assert admin(shared, "GET", path, key="mine").status == 404
-        assert admin(shared, "GET", path, key="yours").status == 200
+        assert admin(shared, "GET", path, key=one).status == 404
+        assert admin(shared, "GET", path, key=other).status == 200
+        assert admin(shared, "GET", path, key="boss").status == 200
     for path in (f"/predictions/{yours}/cancel", f"/predictions/{yours}/retry", f"/webhooks/{hooks[0]['id']}/replay"):
-        assert admin(shared, "POST", path, key="mine").status == 404
+        assert admin(shared, "POST", path, key=one).status == 404
     time.sleep(0.01)
     deadline = time.monotonic() + 10
-    while admin(shared, "POST", "/purge", {"older_than": 0}, key="mine").json["deleted"] < 1:
+    while admin(shared, "POST", "/purge", {"older_than": 0}, key=one).json["deleted"] < 1:
         assert time.monotonic() < deadline, "its webhook waits still"
         time.sleep(0.01)
-    assert admin(shared, "GET", f"/predictions/{yours}", key="yours").status == 200
+    assert admin(shared, "GET", f"/predictions/{yours}", key=other).status == 200
     assert admin(shared, "GET", "/predictions").status == 401
     assert "API key" in run(shared, "predictions", "list").output
 

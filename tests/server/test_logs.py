@@ -164,7 +164,7 @@ EVENTS = {
     "base64 in lines": f"got {LINES}",
     "a data URI in lines": f"got {DATA_URI[:22]}{LINES!r}",
     "headers": "got {'authorization': 'Bearer abc.def', 'x-api-key': 'my-own-secret'}",
-    "keys of others": "got sk-abcdefghijklmnop and r8_abcdefghijklmnop",
+    "keys of others": "got sk-abcdefghijklmnop and r8_abcdefghijklmnop and tp_abcdefghijklmnop",
 }
 FIELDS = {
     "unknown fields": {"prompt": PROMPT, "image": BYTES, "url": DATA_URI, "api_key": KEY},

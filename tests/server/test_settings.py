@@ -89,7 +89,8 @@ def test_every_setting_can_be_written_as_text():
         "allow_hosts": "Files.Local., other", "max_queue": "1", "drain_seconds": "0", "data": "/srv/data",
         "cors_origins": "https://a.example, http://localhost:3000", "log_level": "error", "log_format": "json",
         "log_content": "1", "webhook_http": "on", "retention": "3600", "max_upload": "1G",
-        "database": "postgres://me:word@host/triptych", "storage": "s3://shelf/a",
+        "database": "postgres://me:word@host/triptych", "storage": "s3://shelf/a", "prices": "free",
+        "refresh_prices": "none", "price_lists": "litellm, /srv/list.json",
     }  # fmt: skip
     found = load(environ={variable(key): value for key, value in text.items()})
     assert (found.host, found.port, found.preload, found.idle_unload) == ("::1", 9, True, 600.0)
@@ -101,6 +102,8 @@ def test_every_setting_can_be_written_as_text():
     assert (found.drain_seconds, found.data, found.log_content) == (0.0, Path("/srv/data"), True)
     assert (found.webhook_http, found.retention) == (True, 3600.0)
     assert (found.max_upload, found.storage) == (1 << 30, "s3://shelf/a")
+    assert (found.prices, found.refresh_prices) == ("free", None)
+    assert found.price_lists == ("litellm", "/srv/list.json")
     assert found.database == "postgresql://me:word@host/triptych"
     assert written("database", found.database) == "postgresql://me:***@host/triptych"
     assert set(text) == set(settings.KINDS) - {"keys_file", "no_auth"}

@@ -24,6 +24,7 @@ HOME = ROOT / ".venv-clients"
 CLIENTS = ROOT / "tests" / "clients"
 NODE = CLIENTS / "node"
 NODE_RUNWARE = CLIENTS / "node-runware"
+NODE_AXE = CLIENTS / "node-axe"
 # Seconds that an installation may take.
 INSTALL = 1200
 # The first Python that cannot import what is in an environment.
@@ -58,6 +59,14 @@ def node_of(folder: Path = NODE) -> str:
     except UnmadeError as error:
         _unavailable(f"the packages for Node cannot be installed: {error}")
     return node
+
+
+def command_of(name: str) -> str:
+    """A program of the command line. Skips the test, or fails it in CI, if it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        _unavailable(f"{name} is not installed")
+    return str(found)
 
 
 def _made_node(npm: str, folder: Path) -> None:
@@ -118,7 +127,7 @@ def make_all() -> None:
         with suppress(UnmadeError):
             _made_python(requirements.stem.removeprefix("requirements-"))
     npm = shutil.which("npm")
-    for folder in (NODE, NODE_RUNWARE):
+    for folder in (NODE, NODE_RUNWARE, NODE_AXE):
         if npm is not None:
             with suppress(UnmadeError):
                 _made_node(npm, folder)

@@ -61,6 +61,7 @@ class _Peer:
         self.replica = replica
         self.pictures: set[bytes] = set()
         self.running: dict[str, asyncio.Task[None]] = {}
+        self.used: dict[str, Usage] = {}
         self.connection = Connection(protocol.FromServer, self.receive, self.lost)
 
     def receive(self, frame: Any) -> None:
@@ -80,7 +81,7 @@ class _Peer:
                     task.cancel()
                     self.replica.aborted.append(frame.id)
                     self.replica.unfinished -= 1
-                    send(protocol.End(frame.id, Usage(1, 0, 0, 0)))
+                    send(protocol.End(frame.id, self.used.pop(frame.id, Usage(1, 0, 0, 0))))
             case protocol.Encode():
                 words = said(frame.prompt)
                 send(protocol.Encoded(frame.id, list(range(len(words))), words, " ".join(words)))
@@ -123,8 +124,10 @@ class _Peer:
             heard = frame.params.n - replica.options.get("mute", 0)
             pieces = [piece(frame, index, text, number, finish) for index in range(heard)]
             send(protocol.Tokens(frame.id, pieces))
+            self.used[frame.id] = Usage(prompt, 0, seen, (number + 1) * frame.params.n)
         replica.unfinished -= 1
         self.running.pop(frame.id, None)
+        self.used.pop(frame.id, None)
         usage = Usage(prompt, 0, seen, min(limit, len(words)) * frame.params.n)
         send(protocol.End(frame.id, usage, Timing(0.001, 0.002, 0.003)))
 

@@ -43,6 +43,9 @@ class ScriptedRun:
             yield [Piece(0, word, [said], finish_reason="stop" if number == len(self._words) else None)]
         self.end = End("1", Usage(self._prompt, 0, 0, said))
 
+    async def final(self) -> End | None:
+        return self.end
+
     def abort(self) -> None:
         self._aborted = True
 

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from triptych.server.router import Router
 from triptych.server.served import ModelSpec, ServedModel, Waits
 from triptych.server.service import Service
 from triptych.server.start import websockets
+from triptych.server.stopping import Server
 
 NULL = (sys.executable, str(Path(__file__).with_name("null_replica.py")))
 
@@ -61,10 +64,11 @@ def serving(
     """The application on a free port of the loopback address; with `data` it keeps files and batches there. `on_stop`
     is awaited on its loop when it stops.
     """
+    options = options or Options(drain=5)
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
     metrics = Metrics([model.name for model in models])
-    records = None if data is None else loop.run_until_complete(open_records(data, database))
+    records = None if data is None else _elsewhere(partial(loop.run_until_complete, open_records(data, database)))
     files = None if records is None else records.files
     service = Service(routes, fetch, metrics, most_waiting=most_waiting, files=files)
 
@@ -73,9 +77,9 @@ def serving(
             if close is not None:
                 await close()
 
-    app = App(service, options or Options(drain=5), closed, records, poster)
-    sockets = websockets((options or Options()).most_body)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, **sockets))
+    app = App(service, options, closed, records, poster)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, **websockets(options.most_body))
+    server = Server(config, app, options.drain)
 
     def run() -> None:
         asyncio.set_event_loop(loop)
@@ -93,6 +97,12 @@ def serving(
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive(), "the server did not stop"
+
+
+def _elsewhere(work: Callable[[], Any]) -> Any:
+    """The result of `work` in a thread of its own: in this one a loop may be running, such as a browser's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 def null_models(**options: Any) -> list[ServedModel]:

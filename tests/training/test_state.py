@@ -29,3 +29,17 @@ def test_a_run_resumes_with_its_weights_and_its_clock(tmp_path):
     resumed.spent = 61.0
     assert resumed.done
     assert resumed.share(warmup=1) == 0.01
+
+
+def test_a_run_that_is_over_begins_another_course_once(tmp_path):
+    path, network = tmp_path / "run.pt", torch.nn.Linear(2, 1)
+    over = Run(path, network, Optimizer(network, 1e-2), minutes=1e-9)
+    over.advance()
+    assert over.done
+    assert Run(path, network, Optimizer(network, 1e-2), minutes=1).spent == over.spent
+    course = Run(path, network, Optimizer(network, 1e-2), minutes=1, again=True)
+    assert (course.spent, course.step) == (0, 1)
+    course.spent = 7.0
+    course.save()
+    # Interrupted, it goes on instead of beginning once more.
+    assert Run(path, network, Optimizer(network, 1e-2), minutes=1, again=True).spent == 7.0

@@ -6,6 +6,7 @@ Money is in whole nano-dollars beside the decimal text of dollars; dates are ISO
 from __future__ import annotations
 
 from datetime import date as Day
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -135,6 +136,14 @@ class RouteAnswer(msgspec.Struct):
     examples: list[ExampleAnswer]
 
 
+class FailedRefresh(msgspec.Struct, frozen=True):
+    """A price list that could not be read when it was last tried; what was known before is kept."""
+
+    list: Annotated[str, Meta(description="Its short name or address.")]
+    at: datetime
+    why: str
+
+
 class Freshness(msgspec.Struct):
     """How old prices are. `stale` is over a week."""
 
@@ -143,6 +152,7 @@ class Freshness(msgspec.Struct):
     age_days: int | None
     stale: bool
     problems: Annotated[list[str], Meta(description="Records in the data folder that could not be used.")]
+    failed: Annotated[list[FailedRefresh], Meta(description="Lists that the server could not read when it last tried.")]
 
 
 class ModelSummary(msgspec.Struct):

@@ -10,12 +10,8 @@ from typing import IO, Any
 
 from .. import __version__
 from .errors import RefreshError
+from .names import KNOWN_LISTS as KNOWN
 
-# Short names for the lists everybody means.
-KNOWN = {
-    "models.dev": "https://models.dev/api.json",
-    "litellm": "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json",
-}
 MOST_BYTES = 32 << 20
 MOST_SECONDS = 60.0
 _PART = 1 << 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -31,6 +32,17 @@ def usd(nano: int) -> str:
     whole, rest = divmod(abs(nano), NANO)
     decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
     return f"{sign}{whole}.{decimals}"
+
+
+def dollars(nano: int) -> str:
+    """As people read it: cents from a dollar on, three digits that count below."""
+    if nano < 0:
+        return f"-{dollars(-nano)}"
+    if nano >= NANO or nano == 0:
+        return f"${nano / NANO:,.2f}"
+    text = f"{nano / NANO:.{2 - math.floor(math.log10(nano / NANO))}f}"
+    whole, _, part = text.partition(".")
+    return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 def rounded(amount: Fraction) -> int:

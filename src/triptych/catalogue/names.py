@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 
+# Short names for the price lists everybody means, with their addresses.
+KNOWN_LISTS = {
+    "models.dev": "https://models.dev/api.json",
+    "litellm": "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json",
+}
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 _VERSION = re.compile(r"(^|-)v(?=\d)")
 # Replicate's version hashes, revisions and Bedrock's `:1` say which build, not which model.

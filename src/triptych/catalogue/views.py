@@ -24,12 +24,18 @@ WEEK = 7
 
 
 class Views:
-    """What is answered on the day `on`. `served` are the names under which a server serves a model, by model."""
+    """What is answered on the day `on`. `served` are the names under which a server serves a model, by model, `failed`
+    the price lists that it could not read.
+    """
 
-    def __init__(self, catalogue: Catalogue, on: Day, served: Mapping[str, list[str]] | None = None) -> None:
+    def __init__(
+        self, catalogue: Catalogue, on: Day, served: Mapping[str, list[str]] | None = None,
+        failed: Sequence[to.FailedRefresh] = (),
+    ) -> None:
         self._catalogue = catalogue
         self._on = on
         self._served = served or {}
+        self._failed = failed
         self._routes: dict[str, to.RouteAnswer] = {}
         self._summaries: dict[str, to.ModelSummary] = {}
         self._freshness: to.Freshness | None = None
@@ -95,7 +101,8 @@ class Views:
             newest = self._catalogue.newest()
             age = None if newest is None else (self._on - newest).days
             stale = age is None or age > WEEK
-            self._freshness = to.Freshness(self._on, newest, age, stale, list(self._catalogue.problems))
+            problems, failed = list(self._catalogue.problems), list(self._failed)
+            self._freshness = to.Freshness(self._on, newest, age, stale, problems, failed)
         return self._freshness
 
     # ---- parts ------------------------------------------------------------------------------------------------------

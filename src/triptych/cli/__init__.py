@@ -24,6 +24,8 @@ COMMANDS = {
     "stop": "Stop a model of a running server.",
     "predictions": "List, show, cancel and repeat the predictions of a running server.",
     "webhooks": "List webhooks and their tries, send them again.",
+    "keys": "Make keys for a running server, list, change and revoke them.",
+    "usage": "Show what was used of a running server, and what it cost.",
     "purge": "Delete old predictions of a running server.",
     "models": "List the models that are here and the architectures that run.",
     "pull": "Download a checkpoint from the hub.",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 
+from .lists import json_option, page_options, show_page, with_query
 from .ps import ask, server_options
-from .tables import facts, length, moment, show
+from .tables import facts, length, moment
 
 STATES = ["starting", "processing", "succeeded", "failed", "canceled"]
 
@@ -28,26 +29,19 @@ def command(ctx: click.Context) -> None:
 @command.command("list")
 @server_options
 @click.option("--status", type=click.Choice(STATES), help="Only those in this state.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many, the newest.")
-@click.option("--before", metavar="ID", help="Only those that are older than this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@page_options
+@json_option
 def list_all(url: str, key: str | None, status: str | None, limit: int, before: str | None, as_json: bool) -> None:
     """List predictions, the newest first."""
-    query = {"status": status, "limit": limit, "before": before}
-    answer = ask(url, key, "GET", f"/predictions?{urlencode({k: v for k, v in query.items() if v is not None})}")
-    if as_json:
-        click.echo(json.dumps(answer["predictions"], indent=2))
-        return
+    answer = ask(url, key, "GET", with_query("/predictions", status=status, limit=limit, before=before))
     headers = ["ID", "STATUS", "MODEL", "CREATED", "TOOK", "TOKENS", "ERROR"]
-    show(headers, [_row(each) for each in answer["predictions"]], "no predictions")
-    if answer["more"]:
-        click.echo(f"there are older ones: --before {answer['predictions'][-1]['id']}", err=True)
+    show_page(answer, "predictions", headers, _row, as_json)
 
 
 @command.command("show")
 @click.argument("prediction")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show_one(prediction: str, url: str, key: str | None, as_json: bool) -> None:
     """Show the prediction with the id PREDICTION: its input, output and log, and what was told of it."""
     found = ask(url, key, "GET", f"/predictions/{quote(prediction, safe='')}")
@@ -70,7 +64,7 @@ def show_one(prediction: str, url: str, key: str | None, as_json: bool) -> None:
 @command.command("cancel")
 @click.argument("prediction")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def cancel(prediction: str, url: str, key: str | None, as_json: bool) -> None:
     """Stop PREDICTION; what it said so far is kept."""
     found = ask(url, key, "POST", f"/predictions/{quote(prediction, safe='')}/cancel")
@@ -80,7 +74,7 @@ def cancel(prediction: str, url: str, key: str | None, as_json: bool) -> None:
 @command.command("retry")
 @click.argument("prediction")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def retry(prediction: str, url: str, key: str | None, as_json: bool) -> None:
     """Run PREDICTION, which has ended, once more; prints the id of the new one."""
     found = ask(url, key, "POST", f"/predictions/{quote(prediction, safe='')}/retry")

@@ -14,6 +14,10 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class NoServerError(click.ClickException):
+    """Nothing answers at the address."""
+
+
 def server_options(function: F) -> F:
     """Where the server is, and the key it asks for."""
     url = click.option("--url", default="http://127.0.0.1:8000", show_default=True, envvar="TRIPTYCH_URL",
@@ -41,7 +45,9 @@ def command(url: str, key: str | None, as_json: bool) -> None:
 
 
 def ask(url: str, key: str | None, method: str, path: str, body: Any = None) -> Any:
-    """One request to the server's own API, with `body` as JSON. Raises ClickException saying what went wrong."""
+    """One request to the server's own API, with `body` as JSON. Raises ClickException saying what went wrong,
+    NoServerError among them.
+    """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     data = None
     if body is not None:
@@ -59,7 +65,7 @@ def ask(url: str, key: str | None, method: str, path: str, body: Any = None) -> 
         raise click.ClickException(message) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise click.ClickException(f"no server at {url} ({reason}); start one with `triptych serve`") from None
+        raise NoServerError(f"no server at {url} ({reason}); start one with `triptych serve`") from None
 
 
 def quoted(model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -33,12 +34,16 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-def show(headers: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
-    """Print rows under their headers; the sentence `nothing`, on stderr, if there are none."""
+def show(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], nothing: str, right: Sequence[str] = ()
+) -> None:
+    """Print rows under their headers, columns in `right` pushed to the right; the sentence `nothing`, on stderr, if
+    there are none.
+    """
     if not rows:
         click.echo(nothing, err=True)
         return
-    columns.show(headers, [[_CONTROL.sub(" ", cell) for cell in row] for row in rows])
+    columns.show(headers, [[_CONTROL.sub(" ", cell) for cell in row] for row in rows], right)
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
@@ -49,6 +54,24 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
         click.echo(f"{name.ljust(width)}  {_CONTROL.sub(' ', first)}".rstrip())
         for line in rest:
             click.echo(f"{' ' * width}  {_CONTROL.sub(' ', line)}".rstrip())
+
+
+def bar(share: float, width: int) -> str:
+    """`share`, from 0 to 1, of a line of `width` characters, to an eighth of one; something that is more than 0 is
+    always to be seen.
+    """
+    blocks = "▏▎▍▌▋▊▉█" if _prints("█") else "#"
+    most = width * len(blocks)
+    whole, part = divmod(max(round(min(share, 1.0) * most), int(share > 0)), len(blocks))
+    return blocks[-1] * whole + (blocks[part - 1] if part else "")
+
+
+def _prints(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def moment(seconds: float | None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 
+from .lists import json_option, page_options, show_page, with_query
 from .ps import ask, server_options
 from .tables import ahead, length, moment, show
 
@@ -26,28 +27,21 @@ def command(ctx: click.Context) -> None:
 @server_options
 @click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
 @click.option("--prediction", metavar="ID", help="Only those that tell of this prediction.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many, the newest.")
-@click.option("--before", metavar="ID", help="Only those that are older than this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@page_options
+@json_option
 def list_all(
     url: str, key: str | None, state: str | None, prediction: str | None, limit: int, before: str | None, as_json: bool
 ) -> None:
     """List webhooks, the newest first."""
-    query = {"state": state, "prediction": prediction, "limit": limit, "before": before}
-    answer = ask(url, key, "GET", f"/webhooks?{urlencode({k: v for k, v in query.items() if v is not None})}")
-    if as_json:
-        click.echo(json.dumps(answer["webhooks"], indent=2))
-        return
+    asked = with_query("/webhooks", state=state, prediction=prediction, limit=limit, before=before)
     headers = ["ID", "PREDICTION", "EVENT", "STATE", "TRIES", "NEXT", "CREATED", "URL"]
-    show(headers, [_row(each) for each in answer["webhooks"]], "no webhooks")
-    if answer["more"]:
-        click.echo(f"there are older ones: --before {answer['webhooks'][-1]['id']}", err=True)
+    show_page(ask(url, key, "GET", asked), "webhooks", headers, _row, as_json)
 
 
 @command.command("attempts")
 @click.argument("webhook")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def attempts(webhook: str, url: str, key: str | None, as_json: bool) -> None:
     """Show every try to deliver WEBHOOK, an id that `triptych webhooks list` shows."""
     found = ask(url, key, "GET", f"/webhooks/{quote(webhook, safe='')}")
@@ -67,7 +61,7 @@ def attempts(webhook: str, url: str, key: str | None, as_json: bool) -> None:
 @command.command("replay")
 @click.argument("webhook")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def replay(webhook: str, url: str, key: str | None, as_json: bool) -> None:
     """Send WEBHOOK once more, now, under its own id, whatever became of it before."""
     found = ask(url, key, "POST", f"/webhooks/{quote(webhook, safe='')}/replay")
@@ -76,7 +70,7 @@ def replay(webhook: str, url: str, key: str | None, as_json: bool) -> None:
 
 @command.command("rotate")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def rotate(url: str, key: str | None, as_json: bool) -> None:
     """Make a new secret for signing and print it. For a day the one before signs too."""
     found = ask(url, key, "POST", "/webhooks/rotate")

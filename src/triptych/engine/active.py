@@ -103,10 +103,13 @@ class ActiveRequest:
     def finish(self, error: Exception | None) -> Usage:
         """Tells the owner that it is over, with what was computed until now."""
         self.ended = True
+        prompt, sequence = self.request.prompt, self.choices[0].sequence
+        # Without a first token the prompt was computed in part, or not at all.
+        read = len(prompt.token_ids) if self.first_token is not None else min(len(prompt.token_ids), sequence.reached)
         usage = Usage(
-            prompt_tokens=len(self.request.prompt.token_ids),
-            cached_tokens=self.choices[0].sequence.cached,
-            image_tokens=self.request.prompt.image_tokens,
+            prompt_tokens=read,
+            cached_tokens=min(sequence.cached, read),
+            image_tokens=sum(max(0, min(span.length, read - span.offset)) for span in prompt.spans),
             completion_tokens=sum(choice.generated for choice in self.choices),
         )
         scored = tuple(self.prompt_logprobs) if self.request.params.prompt_logprobs is not None else None

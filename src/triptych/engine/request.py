@@ -189,9 +189,9 @@ class TokenLogprob:
 class Usage:
     """Exact token counts of one request, as computed by the engine.
 
-    `prompt_tokens` counts the expanded prompt once, `image_tokens` those of it that are image features,
-    `cached_tokens` those whose KV came from the prefix cache, `completion_tokens` all generated tokens of all
-    `n` choices.
+    `prompt_tokens` counts the expanded prompt once; of one that ended before its first token, what was computed of it.
+    `image_tokens` are those of it that are image features, `cached_tokens` those whose KV came from the prefix cache,
+    `completion_tokens` all generated tokens of all `n` choices.
     """
 
     prompt_tokens: int = 0

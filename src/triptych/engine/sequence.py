@@ -17,7 +17,8 @@ class Sequence:
     `tokens` are the prompt followed by what was generated; the first `computed` of them have their keys and
     values in the blocks of `block_table` (block i holds tokens `i * block_size ...`). Everything the scheduler
     does is letting `computed` catch up with `len(tokens)`; when it has caught up, one more token is sampled.
-    `block_keys` are the prefix-cache keys of the full blocks, extended as blocks fill.
+    `block_keys` are the prefix-cache keys of the full blocks, extended as blocks fill. `reached` is the most that was
+    ever computed, which a preemption takes nothing from.
     """
 
     request: Request
@@ -25,6 +26,7 @@ class Sequence:
     tokens: list[int] = field(default_factory=list)
     computed: int = 0
     cached: int = 0
+    reached: int = 0
     block_table: list[int] = field(default_factory=list)
     block_keys: list[bytes] = field(default_factory=list)
     status: SequenceStatus = "waiting"

@@ -52,10 +52,24 @@ class Call:
         self._client = client
         self._delivered = False
         self._waiting: asyncio.Queue[Any] = asyncio.Queue()
+        self._over: asyncio.Future[protocol.End | None] | None = None
+        self._last: protocol.End | str | None = None
 
     def receive(self, frame: Any) -> None:
         """Called by the client: a frame of this request, or the error that ends it."""
         self._waiting.put_nowait(frame)
+        if isinstance(frame, protocol.End | str):
+            self._last = frame
+            if self._over is not None and not self._over.done():
+                self._over.set_result(frame if isinstance(frame, protocol.End) else None)
+
+    async def over(self) -> protocol.End | None:
+        """Wait for the end, whoever reads what comes before it; None if the connection was lost."""
+        if self._last is not None:
+            return self._last if isinstance(self._last, protocol.End) else None
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._over)
 
     async def admission(self) -> protocol.Admitted:
         """Wait until the prompt is built and the request is queued. Raises what refuses it."""

@@ -29,9 +29,12 @@ def routes(doors: Doors) -> list[BaseRoute]:
         ("POST", "/models/{model:path}/stop", stop),
     ]
     return [
-        Route(PREFIX + path, Endpoint(doors, "triptych", path, handler, refusal, NO_BODY), methods=[method])
+        Route(
+            PREFIX + path, Endpoint(doors, "triptych", path, handler, refusal, NO_BODY, admin=method == "POST"),
+            methods=[method],
+        )
         for method, path, handler in table
-    ]
+    ]  # fmt: skip
 
 
 async def list_all(service: Service, exchange: Exchange, body: bytes) -> Answer:

@@ -70,11 +70,17 @@ _MESSAGE = Reply(200, "As it is then.", {JSON: WebhookLine})
 
 GROUP = Group(
     "Predictions of this server",
-    "What `triptych predictions`, `triptych webhooks` and `triptych purge` call. Each key sees what was made with it.",
+    "What `triptych predictions`, `triptych webhooks` and `triptych purge` call. Each key sees "
+    "what was made with it, an administrator's everything.",
     (
         _operation(
             "GET", "/predictions", "List predictions", PredictionOrders.list_all, _LIST, 400,
-            parameters=(Parameter("status", f"One of {', '.join(admin_predictions.STATES)}."), *_PAGE),
+            parameters=(
+                Parameter("status", f"One of {', '.join(admin_predictions.STATES)}."),
+                Parameter("model", "Only those of the served model with this name."),
+                Parameter("dialect", f"Only those of an API: {' or '.join(admin_predictions.DIALECTS)}."),
+                Parameter("text", "Only those whose id contains this."), *_PAGE,
+            ),
         ),
         _operation(
             "GET", "/predictions/{prediction_id}", "Show a prediction", PredictionOrders.show,

@@ -1,7 +1,10 @@
-"""What operators ask and order about predictions. A key sees, and deletes, what was made with it."""
+"""What operators ask and order about predictions. A key sees, and deletes, what was made with it,
+an administrator's what was made with any.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -21,8 +24,11 @@ from .service import Service
 from .store import webhooks as messages
 from .store.ids import now_us
 from .store.predictions import Filter, PredictionRecord
+from .store.webhooks import WebhookRecord
 
 STATES = ("starting", "processing", "succeeded", "failed", "canceled")
+# Those that make predictions.
+DIALECTS = ("replicate", "runware")
 
 
 class PredictionLine(msgspec.Struct):
@@ -80,36 +86,22 @@ class PredictionOrders:
 
     async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Predictions, the newest first."""
-        query = exchange.query
-        limit = page_size(query)
-        only = Filter(
-            owner=exchange.owner, status=known(query, "status", STATES), below=stored_id(query, "before")
-        )
-        found = await self.kept.predictions.page(only, limit + 1)
+        limit = page_size(exchange.query)
+        found = await self.kept.predictions.page(wanted(exchange.query, exchange.sees), limit + 1)
         lines = [describe(record) for record in found[:limit]]
         return Answer(to_json({"predictions": lines, "more": len(found) > limit}))
 
     async def show(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """One prediction with its input, output and logs, and what was told of it."""
-        return Answer(to_json(await self._whole(await self._find(exchange))))
+        return Answer(to_json(await self._whole(await self.find(exchange, exchange.sees))))
 
     async def cancel(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Stop a prediction that has not ended; what it said so far is kept."""
-        record = await self._find(exchange)
-        if record.ended:
-            raise _conflict(f"The prediction {record.id} has ended already: it is {record.status}.", "already_ended")
-        return Answer(to_json(describe(await self.kept.predictions.cancel(record))))
+        return Answer(to_json(describe(await self.stop(await self.find(exchange, exchange.sees)))))
 
     async def retry(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Ask once more for what a prediction that has ended was asked, as a new prediction."""
-        record = await self._find(exchange)
-        if not record.ended:
-            raise _conflict(f"The prediction {record.id} has not ended yet: it is {record.status}.", "not_ended")
-        try:
-            return Answer(to_json(describe(await self.kept.predictions.again(record))))
-        except RemovedError:
-            told = f"The input of the prediction {record.id} was removed, so it cannot be run again."
-            raise _conflict(told, "data_removed") from None
+        return Answer(to_json(describe(await self.repeat(await self.find(exchange, exchange.sees)))))
 
     async def purge(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Delete predictions that ended longer ago than this, with their files and all that was told of them. Those of
@@ -121,26 +113,57 @@ class PredictionOrders:
         if older_than > 1e10:
             raise invalid("older_than", "older_than must be a number of seconds up to 1e10.")
         before = now_us() - round(older_than * 1e6)
-        return Answer(to_json({"deleted": await purge(self.kept.store, exchange.owner, before)}))
+        return Answer(to_json({"deleted": await purge(self.kept.store, exchange.sees, before)}))
 
-    async def _find(self, exchange: Exchange) -> PredictionRecord:
+    # ---- what pages do as well --------------------------------------------------------------------------------------
+
+    async def find(self, exchange: Exchange, owner: str | None) -> PredictionRecord:
+        """The prediction that the path names, if it is the owner's (None: whoever's). Raises OpenAIError."""
         wanted = exchange.scope["path_params"]["prediction_id"]
         found = None
         if wanted.isascii() and wanted.isalnum():
-            found = await self.kept.predictions.get(wanted, exchange.owner)
+            found = await self.kept.predictions.get(wanted, owner)
         if found is None:
             raise OpenAIError(f"There is no prediction {wanted[:80]!r}.", None, "not_found", 404)
         return found
 
+    async def stop(self, record: PredictionRecord) -> PredictionRecord:
+        """The prediction once it was told to stop. Raises OpenAIError if it has ended already."""
+        if record.ended:
+            raise _conflict(f"The prediction {record.id} has ended already: it is {record.status}.", "already_ended")
+        return await self.kept.predictions.cancel(record)
+
+    async def repeat(self, record: PredictionRecord) -> PredictionRecord:
+        """The new prediction that asks for the same. Raises OpenAIError if `record` has not ended, or was forgotten."""
+        if not record.ended:
+            raise _conflict(f"The prediction {record.id} has not ended yet: it is {record.status}.", "not_ended")
+        try:
+            return await self.kept.predictions.again(record)
+        except RemovedError:
+            told = f"The input of the prediction {record.id} was removed, so it cannot be run again."
+            raise _conflict(told, "data_removed") from None
+
+    async def told(self, record: PredictionRecord) -> list[WebhookRecord]:
+        """What was told of a prediction, and what is to be told; the first message first."""
+        found = await self.kept.store.read(partial(messages.page, prediction_id=record.id, limit=1000))
+        return found[::-1]
+
     async def _whole(self, record: PredictionRecord) -> dict[str, Any]:
-        told = await self.kept.store.read(partial(messages.page, prediction_id=record.id, limit=1000))
         return {
             **describe(record),
             "input": record.input,
             "output": list(record.output),
             "logs": record.logs,
-            "webhooks": [describe_webhook(message) for message in told][::-1],
+            "webhooks": [describe_webhook(message) for message in await self.told(record)],
         }
+
+
+def wanted(query: Mapping[str, str], owner: str | None) -> Filter:
+    """Which predictions of the owner (None: of all) a query asks for. Raises OpenAIError."""
+    return Filter(
+        owner=owner, status=known(query, "status", STATES), dialect=known(query, "dialect", DIALECTS),
+        model=query.get("model") or None, part=stored_id(query, "text"), below=stored_id(query, "before"),
+    )  # fmt: skip
 
 
 def _conflict(message: str, code: str) -> OpenAIError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -72,37 +73,53 @@ class WebhookOrders:
 
     async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """What was told of predictions and what is to be told, the newest first."""
-        query = exchange.query
-        limit = page_size(query)
-        work = partial(
-            statements.page, owner=exchange.owner, prediction_id=stored_id(query, "prediction"),
-            state=known(query, "state", STATES), below=stored_id(query, "before"), limit=limit + 1,
-        )  # fmt: skip
-        found = await self.store.scan(work)
+        limit = page_size(exchange.query)
+        found = await self.page(exchange.query, exchange.sees, limit + 1)
         lines = [describe_webhook(record) for record in found[:limit]]
         return Answer(to_json({"webhooks": lines, "more": len(found) > limit}))
 
     async def show(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """One message with its body and every try to deliver it."""
-        record = await self._find(exchange)
-        tries = await self.store.read(partial(statements.attempts, webhook_id=record.id))
-        attempts = [_describe_attempt(each) for each in tries]
+        record = await self.find(exchange, exchange.sees)
+        attempts = [_describe_attempt(each) for each in await self.tries(record)]
         return Answer(to_json({**describe_webhook(record), "body": record.body, "attempts": attempts}))
 
     async def replay(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Send a message once more, at once, under its own id, whatever became of it."""
-        record = await self._find(exchange)
-        return Answer(to_json(describe_webhook(await self.deliverer.replay(record.id) or record)))
+        return Answer(to_json(describe_webhook(await self.repeat(await self.find(exchange, exchange.sees)))))
 
     async def rotate(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Make a new secret for signing. For a day the one before signs too, so receivers may change over meanwhile."""
         return Answer(to_json({"key": await self.deliverer.secrets.rotate(exchange.owner)}))
 
-    async def _find(self, exchange: Exchange) -> WebhookRecord:
+    # ---- what pages do as well --------------------------------------------------------------------------------------
+
+    async def page(self, query: Mapping[str, str], owner: str | None, limit: int) -> list[WebhookRecord]:
+        """Up to `limit` messages about predictions of the owner (None: of anybody) that a query asks for, the newest
+        first. Raises OpenAIError.
+        """
+        work = partial(
+            statements.page, owner=owner, prediction_id=stored_id(query, "prediction"),
+            state=known(query, "state", STATES), below=stored_id(query, "before"), limit=limit,
+        )  # fmt: skip
+        return await self.store.scan(work)
+
+    async def tries(self, record: WebhookRecord) -> list[AttemptRecord]:
+        """Every try to deliver a message, the first one first."""
+        return await self.store.read(partial(statements.attempts, webhook_id=record.id))
+
+    async def repeat(self, record: WebhookRecord) -> WebhookRecord:
+        """The message as it waits to be sent again."""
+        return await self.deliverer.replay(record.id) or record
+
+    async def find(self, exchange: Exchange, owner: str | None) -> WebhookRecord:
+        """The message that the path names, if it tells of a prediction of the owner (None: of anybody). Raises
+        OpenAIError.
+        """
         wanted = exchange.scope["path_params"]["webhook_id"]
         found = None
         if wanted.isascii() and wanted.isalnum():
-            found = await self.store.read(partial(statements.get, webhook_id=wanted, owner=exchange.owner))
+            found = await self.store.read(partial(statements.get, webhook_id=wanted, owner=owner))
         if found is None:
             raise OpenAIError(f"There is no webhook {wanted[:80]!r}.", None, "not_found", 404)
         return found

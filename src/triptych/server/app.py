@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from . import admin, admin_kept, catalogue, own
+from . import admin, admin_accounts, admin_kept, catalogue, own
+from .accounts.accounts import Accounts
+from .accounts.cost import Price, PriceMode
+from .accounts.keyring import Keyring
+from .accounts.office import Office
+from .accounts.prices import PriceBook
 from .backend import Backend
 from .catalogue_described import GROUP as CATALOGUE
+from .catalogue_refresh import CatalogueRefresh, Pace
 from .delivery.guard import Guard
 from .delivery.post import Poster
 from .dialects.openai import routes as openai
@@ -51,7 +57,10 @@ from .shared import joined, meant
 from .store.predictions import PredictionRecord
 from .store.webhooks import WebhookRecord
 from .watch import State, Watch
+from .web import page_routes, playground
 from .web import routes as web
+from .web.catalogue import routes as catalogue_pages
+from .web.operations import routes as operations
 
 # What scripts in a browser may read of an answer beside its body.
 _EXPOSED = (
@@ -63,12 +72,15 @@ _EXPOSED = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the HTTP side needs to know. `most_body` and `most_upload` are bytes, `drain` seconds; `preload` starts with
-    the server. What a prediction was asked and said is removed `retention` seconds after its end (None: never).
-    Prices that were refreshed or measured are in the folder `data` (None: there are none).
+    """What the HTTP side needs to know. With `no_auth` nobody needs a key. `most_body` and `most_upload` are bytes,
+    `drain` seconds; `preload` starts with the server. What a prediction was asked and said is removed `retention`
+    seconds after its end (None: never). Prices that were refreshed or measured are in the folder `data` (None: there
+    are none); those of models are as `prices` says, or as `own_prices` by the name of the model. The price lists are
+    read again every `refresh` seconds (None: never).
     """
 
     keys: tuple[str, ...] = ()
+    no_auth: bool = False
     most_body: int = 64 << 20
     most_upload: int = 512 << 20
     drain: float = 30.0
@@ -76,6 +88,10 @@ class Options:
     cors_origins: tuple[str, ...] = ()
     retention: float | None = 86_400.0
     data: Path | None = None
+    prices: PriceMode = "catalogue"
+    own_prices: Mapping[str, Price] = field(default_factory=dict)
+    refresh: float | None = None
+    price_lists: tuple[str, ...] = ()
 
 
 class App:
@@ -92,36 +108,61 @@ class App:
         poster: Poster | None = None,
     ) -> None:
         state, metrics = State(), service.metrics
-        doors = Doors(service, Watch(metrics, state), options.keys, options.most_body, options.most_upload)
+        book = PriceBook(options.prices, options.own_prices, options.data)
+        accounts = _accounts(options, book, records)
+        service = replace(service, accounts=accounts)
+        doors = Doors(service, Watch(metrics, state), accounts, options.most_body, options.most_upload)
+        self._state = state
+        self._sessions: Sessions | None = None
         kept: Kept | None = None
         theirs: list[BaseRoute] = []
         operators: list[BaseRoute] = []
         by_task: list[BaseRoute] = []
+        by_key: list[BaseRoute] = []
         works: list[Works] = []
         if records is not None:
             kept = Kept.of(records, service)
             poster = poster or Poster(Guard())
             predictions = KeptPredictions.of(records, service, tell, poster, options.retention)
             operators = admin_kept.routes(doors, predictions)
+            assert accounts.meter is not None
+            office = Office(records.store, accounts, [model.name for model in service.router.models])
+            by_key = admin_accounts.routes(doors, office, accounts.meter)
             theirs = replicate.routes(doors, Handlers.of(records, service, predictions))
-            sessions = Sessions()
+            self._sessions = sessions = Sessions()
             tasks = Tasks.of(records, service, predictions, state)
             by_task = runware.routes(doors, tasks, sessions, options.cors_origins)
             works = [kept, predictions, sessions]
+            operators += operations.kept_routes(doors, records, predictions, office, accounts.meter)
+        refresh: CatalogueRefresh | None = None
+        if options.refresh is not None and options.data is not None:
+            refresh = CatalogueRefresh(options.data, options.price_lists, Pace(options.refresh))
+            works.append(refresh)
+        shelf = catalogue.Shelf(options.data, refresh)
         routes = [
             *own.routes(service, metrics, state),
-            *web.routes(service, groups(kept is not None), bool(options.keys)),
+            *web.routes(doors, groups(kept is not None)),
             *admin.routes(doors),
-            *catalogue.routes(doors, options.data),
+            *catalogue.routes(doors, shelf),
+            *catalogue_pages.routes(doors, shelf),
+            *operations.routes(doors),
+            *playground.routes(doors, kept is not None),
             *operators,
+            *by_key,
             *by_task,
             *joined(openai.routes(doors, kept), theirs),
         ]
-        lifespan = _lifespan(service, options, state, works, poster, on_stop)
+        lifespan = _lifespan(service, options, state, [book, accounts], works, poster, on_stop)
         self._starlette = Starlette(
             middleware=_middleware(options.cors_origins), exception_handlers={HTTPException: _refused}
         )
         self._starlette.router = IndexedRouter(routes, lifespan=lifespan)
+
+    async def drain(self) -> None:
+        """Take no more work, and wait until every WebSocket has heard of what is under way and is closed."""
+        self._state.accepting = False
+        if self._sessions is not None:
+            await self._sessions.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and scope["path"] != "/" and scope["path"].endswith("/"):
@@ -132,10 +173,16 @@ class App:
         await self._starlette(scope, receive, partial(_with_request_id, scope, send))
 
 
+def _accounts(options: Options, book: PriceBook, records: Records | None) -> Accounts:
+    store = None if records is None else records.store
+    keyring = Keyring(options.keys, store, options.no_auth)
+    return Accounts.of(keyring, book, store, None if records is None else records.folder / "usage")
+
+
 def groups(kept: bool) -> tuple[Group, ...]:
     """What the reference tells of: every route in words. `kept` says that there are files, batches and predictions."""
-    lasting = (REPLICATE, RUNWARE, admin_kept.GROUP) if kept else ()
-    return (*openai_groups(kept), *lasting, admin.GROUP, CATALOGUE, own.GROUP, web.GROUP)
+    lasting = (REPLICATE, RUNWARE, admin_kept.GROUP, admin_accounts.GROUP) if kept else ()
+    return (*openai_groups(kept), *lasting, admin.GROUP, CATALOGUE, own.GROUP, web.group(kept))
 
 
 def tell(record: PredictionRecord, event: str) -> list[WebhookRecord]:
@@ -167,12 +214,17 @@ def _lifespan(
     service: Service,
     options: Options,
     state: State,
+    first: Sequence[Works],
     works: Sequence[Works],
     poster: Poster | None,
     on_stop: Callable[[], Awaitable[None]] | None,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """`first` is there before any model, and until no model runs any more."""
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        for work in first:
+            await work.start()
         await service.router.start(options.preload)
         for work in works:
             await work.start()
@@ -184,6 +236,8 @@ def _lifespan(
         if poster is not None:
             await poster.close()
         await service.router.stop(options.drain)
+        for work in reversed(first):
+            await work.stop()
         if on_stop is not None:
             await on_stop()
 
@@ -210,6 +264,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     path, method = request.url.path, request.method
     whose = meant(path, request.headers)
     if error.status_code != 405:
+        if path.startswith(f"{page_routes.PREFIX}/"):
+            return _refusal(page_routes.refusal(page_routes.PageError("Nothing is at this address.")))
         if whose == "runware":
             return _refusal(runware_errors.refusal(runware_errors.not_found(path)))
         return _problem(replicate_errors.not_found()) if whose == "replicate" else _told(openai.not_found(path))

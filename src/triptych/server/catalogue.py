@@ -18,6 +18,7 @@ from ..catalogue.errors import CatalogueError, UnknownNameError, WorkloadError
 from ..catalogue.load import load, state, today
 from ..catalogue.views import Views
 from ..catalogue.workload import CRITERIA, FIELDS, Workload, default_workload, read_workload
+from .catalogue_refresh import CatalogueRefresh
 from .dialects.openai.errors import OpenAIError
 from .dialects.openai.form import to_json
 from .dialects.openai.routes import refusal
@@ -46,27 +47,30 @@ class Snapshot:
 
 class Shelf:
     """The catalogue of a server with the data folder `data` (None: the packaged one alone). It is loaded on first use,
-    and again when a record was added or a day has passed.
+    and again when a record was added, a day has passed, or `refresh` could not read a list.
     """
 
-    def __init__(self, data: Path | None) -> None:
+    def __init__(self, data: Path | None, refresh: CatalogueRefresh | None = None) -> None:
         self._data = data
+        self._refresh = refresh
         self._snapshot: Snapshot | None = None
         self._loading = asyncio.Lock()
 
     async def snapshot(self, service: Service) -> Snapshot:
-        key = (today(), state(self._data))
+        failed = () if self._refresh is None else self._refresh.failed
+        on = today()
+        key = (on, state(self._data), tuple((each.list, each.at) for each in failed))
         if self._snapshot is None or self._snapshot.key != key:
             async with self._loading:
                 if self._snapshot is None or self._snapshot.key != key:
-                    catalogue = await asyncio.to_thread(load, self._data, key[0])
-                    self._snapshot = Snapshot(catalogue, Views(catalogue, key[0], _served(catalogue, service)), key)
+                    catalogue = await asyncio.to_thread(load, self._data, on)
+                    views = Views(catalogue, on, _served(catalogue, service), failed)
+                    self._snapshot = Snapshot(catalogue, views, key)
         return self._snapshot
 
 
-def routes(doors: Doors, data: Path | None) -> list[BaseRoute]:
+def routes(doors: Doors, shelf: Shelf) -> list[BaseRoute]:
     """Errors have OpenAI's form here too."""
-    shelf = Shelf(data)
     table: list[tuple[str, _Question]] = [
         ("/models", _models),
         ("/models/{name:path}", _model),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .accounts.accounts import Accounts
+from .accounts.errors import ForbiddenError, KeysUnknownError, RateLimitError, WrongKeyError
 from .exchange import Answer, BodyTooLargeError, ClientGoneError, Download, Events, Exchange, Receive, Scope, Send
 from .forms import FormError, read_form
 from .service import Service
@@ -16,23 +16,12 @@ from .watch import Watch
 
 log = logging.getLogger("triptych.server")
 
-# Words before a key; the second one is Replicate's older one.
-_SCHEMES = ("bearer", "token")
-
 # The last argument is the body as the endpoint's form reads it.
 Handler = Callable[[Service, Exchange, Any], Awaitable[Answer | Events | Download]]
 
 
 class NotAcceptingError(Exception):
     """The server is not up yet, or about to stop."""
-
-
-class WrongKeyError(Exception):
-    """A key is needed, and none or a wrong one was `given`."""
-
-    def __init__(self, given: bool = False) -> None:
-        super().__init__("a wrong key" if given else "no key")
-        self.given = given
 
 
 class WrongContentTypeError(Exception):
@@ -71,19 +60,21 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What all endpoints of a server have in common. No `keys`: no key is asked for. `most_body` and `most_upload`, for
+    """What all endpoints of a server have in common; `accounts` say who may come in. `most_body` and `most_upload`, for
     forms with files, are in bytes.
     """
 
     service: Service
     watch: Watch
-    keys: tuple[str, ...] = ()
+    accounts: Accounts
     most_body: int = 64 << 20
     most_upload: int = 512 << 20
 
 
 class Endpoint:
-    """One route of `dialect`; `refusal` writes an error in its form. `public` ones never ask for a key."""
+    """One route of `dialect`; `refusal` writes an error in its form. `public` ones never ask for a key, those of an
+    `admin` let no other key in.
+    """
 
     def __init__(
         self,
@@ -94,6 +85,7 @@ class Endpoint:
         refusal: Callable[[Exception], Refusal],
         form: BodyForm = JSON,
         public: bool = False,
+        admin: bool = False,
     ) -> None:
         self._doors = doors
         self._dialect = dialect
@@ -102,7 +94,8 @@ class Endpoint:
         self._refusal = refusal
         self._form = form
         self._most = getattr(doors, form.limit)
-        self._keys = [] if public else [key.encode() for key in doors.keys]
+        self._public = public
+        self._admin = admin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
@@ -124,8 +117,7 @@ class Endpoint:
     def _admit(self, exchange: Exchange) -> None:
         if not self._doors.watch.state.accepting:
             raise NotAcceptingError
-        if self._keys:
-            exchange.owner = _owner(exchange.headers.get("authorization", ""), self._keys)
+        self._let_in(exchange)
         wanted = self._form.content_type
         default = wanted if self._form.by_default else ""
         kind = exchange.headers.get("content-type", default).partition(";")[0].strip().lower()
@@ -135,6 +127,21 @@ class Endpoint:
         encoding = exchange.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
             raise WrongContentTypeError(f"a body with content-encoding {encoding} is not accepted; send it plain")
+
+    def _let_in(self, exchange: Exchange) -> None:
+        accounts = self._doors.accounts
+        try:
+            caller = accounts.caller(exchange.scope, exchange.headers)
+        except (WrongKeyError, KeysUnknownError, RateLimitError) as error:
+            if not self._public:
+                raise
+            exchange.unknown = error
+            return
+        if not self._public:
+            caller.check(self._dialect)
+            if self._admin and not caller.admin:
+                raise ForbiddenError("this is for keys of administrators")
+        exchange.caller, exchange.owner = caller, caller.id
 
     async def _serve(self, exchange: Exchange, body: Any) -> None:
         answer = await self._handler(self._doors.service, exchange, body)
@@ -151,25 +158,6 @@ def _is_empty(headers: Mapping[str, str]) -> bool:
     return headers.get("content-length", "0").strip() == "0" and "transfer-encoding" not in headers
 
 
-def _owner(authorization: str, keys: Sequence[bytes]) -> str:
-    """Whose a request with this header is. Raises WrongKeyError."""
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() not in _SCHEMES:
-        raise WrongKeyError(bool(token.strip()))
-    return owner_of(token.strip(), keys)
-
-
-def owner_of(key: str, keys: Sequence[bytes]) -> str:
-    """What the bearer of a key is remembered by. All keys are compared, so that the time says nothing of which.
-
-    Raises WrongKeyError.
-    """
-    given = key.encode(errors="replace")
-    if not sum(hmac.compare_digest(given, each) for each in keys):
-        raise WrongKeyError(bool(key))
-    return hashlib.sha256(given).hexdigest()[:24]
-
-
 __all__ = [
     "FORM",
     "JSON",
@@ -184,5 +172,4 @@ __all__ = [
     "Refusal",
     "WrongContentTypeError",
     "WrongKeyError",
-    "owner_of",
 ]

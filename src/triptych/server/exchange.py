@@ -9,10 +9,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from ..engine.errors import TriptychError
+
+if TYPE_CHECKING:
+    from .accounts.caller import Caller
 
 log = logging.getLogger("triptych.server")
 
@@ -90,8 +93,17 @@ class Exchange:
         self.status = 0
         # What the log's line says beside the exchange itself: model, usage, finish_reason.
         self.told: dict[str, Any] = {}
-        # Whose request it is: what the key is remembered by, "" on a server without keys.
+        # Whose request it is: what the key is remembered by, "" on a server without keys. `caller` is None for work
+        # that nobody waits for, and where a key was not asked for and none came.
         self.owner = ""
+        self.caller: Caller | None = None
+        # Why the caller is not known, where everybody is let in.
+        self.unknown: Exception | None = None
+        # Headers of the answer that say what the caller's key may still do.
+        self.limits: dict[str, str] = {}
+        # What it began so far, and the id of its row of usage where work may be done twice: then it is paid once.
+        self.begun = 0
+        self.row: str | None = None
         # Work that nobody waits for goes behind what somebody waits for.
         self.background = False
         self._receive = receive
@@ -99,6 +111,11 @@ class Exchange:
         self._keep_alive = keep_alive
         self._unread = unread
         self._last_event = 0.0
+
+    @property
+    def sees(self) -> str | None:
+        """Whose rows the caller sees: None is everybody's, which an administrator sees."""
+        return self.owner if self.caller is None else self.caller.sees
 
     @property
     def query(self) -> dict[str, str]:
@@ -225,11 +242,14 @@ class Exchange:
 
     def _headers(self, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self.request_id.encode())]
-        return headers + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+        told = {**self.limits, **more} if self.limits else more
+        return headers + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
 
 
-def unattended(path: str, owner: str) -> Exchange:
-    """An exchange that nobody waits for: work of `owner`, as if it had come to `path`."""
+def unattended(path: str, owner: str, row: str | None = None) -> Exchange:
+    """An exchange that nobody waits for: work of `owner`, as if it had come to `path`; `row` is the id of its row of
+    usage.
+    """
 
     async def receive() -> Message:
         raise ClientGoneError
@@ -239,7 +259,7 @@ def unattended(path: str, owner: str) -> Exchange:
 
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "path_params": {}}
     exchange = Exchange(scope, receive, send)
-    exchange.owner, exchange.background = owner, True
+    exchange.owner, exchange.row, exchange.background = owner, row, True
     return exchange
 
 

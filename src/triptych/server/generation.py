@@ -44,6 +44,9 @@ class Run(Protocol):
 
     def __aiter__(self) -> AsyncIterator[list[Piece]]: ...
 
+    async def final(self) -> End | None:
+        """The end, also of a run that nobody iterates any more; None if nobody can tell it."""
+
     def abort(self) -> None: ...
 
 

@@ -13,6 +13,8 @@ from .. import embedded
 from ..engine.config import DeviceChoice, PrecisionChoice, PreprocessChoice
 from ..engine.errors import TriptychError
 from ..models import identify
+from .accounts.cost import Price
+from .price_settings import read_price, told, written
 from .setting_kinds import KEY, NAME, SIZE, SWITCH, TEXT, Kind, Place, SettingsError, choice, listed, whole, write_size
 
 UpstreamKind = Literal["auto", "openai", "vllm", "sglang", "triptych"]
@@ -43,7 +45,8 @@ class ModelSettings:
     """One served model: run here, or at `upstream`.
 
     `name` and `aliases` are what callers write; `model` is an embedded name, a folder or a hub id ("" with `upstream`);
-    `options` are those fields of `EngineConfig` that were set. `preload` loads it when the server starts.
+    `options` are those fields of `EngineConfig` that were set. `preload` loads it when the server starts. `price` is
+    what is charged for it, None for what the setting `prices` says.
     """
 
     name: str
@@ -52,12 +55,14 @@ class ModelSettings:
     preload: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     upstream: Upstream | None = None
+    price: Price | None = None
 
     def shown(self) -> dict[str, Any]:
         """Everything for JSON, the key only as "set" or "not set"."""
         facts = asdict(self)
         if self.upstream is not None:
             facts["upstream"]["key"] = "set" if self.upstream.key else "not set"
+        facts["price"] = None if self.price is None else written(self.price)
         return facts
 
     def describe(self) -> str:
@@ -71,6 +76,7 @@ class ModelSettings:
         words += [f"{key}={_brief(key, value)}" for key, value in self.options.items()]
         words += [f"aliases={','.join(self.aliases)}"] if self.aliases else []
         words += ["preload"] if self.preload else []
+        words += [f"({told(self.price)})"] if self.price is not None else []
         return " ".join(words)
 
 
@@ -106,7 +112,7 @@ UPSTREAM_KINDS: dict[str, Kind] = {
     "base_url": TEXT, "model": TEXT, "key": KEY, "key_env": TEXT, "kind": choice(*get_args(UpstreamKind)),
 }  # fmt: skip
 LOCAL_KINDS: dict[str, Kind] = {"model": TEXT, "preload": SWITCH, **OPTION_KINDS}
-MODEL_KEYS = (*_COMMON_KINDS, *LOCAL_KINDS, "upstream")
+MODEL_KEYS = (*_COMMON_KINDS, *LOCAL_KINDS, "upstream", "price")
 
 
 def _parse_models(text: str) -> list[Any]:
@@ -149,6 +155,8 @@ def _read_model(place: Place, index: int, table: dict[str, Any], environ: Mappin
         raise place.error(prefix, "needs a name")
     kinds = {**_COMMON_KINDS, **LOCAL_KINDS}
     found = {key: place.read(f"{prefix}.{key}", kinds[key], each) for key, each in table.items() if key in kinds}
+    if "price" in table:
+        found["price"] = read_price(place, f"{prefix}.price", table["price"])
     if "upstream" in table:
         if local := next((key for key in table if key in LOCAL_KINDS), None):
             raise place.error(f"{prefix}.{local}", "is for models that run here, but this one has an upstream")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -18,6 +18,13 @@ from .service import Service
 from .watch import State
 
 
+class Readiness(msgspec.Struct):
+    """`degraded` is up, and something behind it is not."""
+
+    status: Literal["ready", "degraded", "not ready"]
+    reasons: Annotated[list[str], msgspec.Meta(description="Why it is not all it should be.")]
+
+
 class Version(msgspec.Struct):
     version: Annotated[str, msgspec.Meta(description="Of Triptych.")]
 
@@ -27,6 +34,12 @@ def routes(service: Service, metrics: Metrics, state: State) -> list[BaseRoute]:
 
     async def health(_: Request) -> Response:
         return Response(status_code=200 if state.accepting else 503)
+
+    async def ready(_: Request) -> Response:
+        reasons = service.accounts.troubles()
+        status = "not ready" if not state.accepting else "degraded" if reasons else "ready"
+        told = to_json({"status": status, "reasons": reasons})
+        return Response(told, 200 if state.accepting else 503, media_type=JSON)
 
     async def measured(_: Request) -> Response:
         for model in service.router.models:
@@ -39,12 +52,12 @@ def routes(service: Service, metrics: Metrics, state: State) -> list[BaseRoute]:
         return Response(to_json({"version": __version__}), media_type=JSON)
 
     paths: Sequence[tuple[str, Callable[[Request], object]]] = (
-        *((path, health) for path in _HEALTH), ("/version", version), ("/metrics", measured),
+        *((path, health) for path in _HEALTH), ("/ready", ready), ("/version", version), ("/metrics", measured),
     )  # fmt: skip
     return [Route(path, handler, methods=["GET", "HEAD"]) for path, handler in paths]
 
 
-_HEALTH = ("/health", "/ping", "/ready")
+_HEALTH = ("/health", "/ping")
 
 GROUP = Group(
     "Server",
@@ -54,6 +67,13 @@ GROUP = Group(
             "GET", "", "Ask whether it is up",
             "Answers without a body: 503 before the server accepts requests and once it was told to stop.",
             (Reply(200, "It accepts requests."), Reply(503, "It does not.")), prefixes=_HEALTH, public=True,
+        ),
+        Operation(
+            "GET", "/ready", "Ask whether all is well",
+            "Whether it accepts requests, and what behind it is amiss: while the database is away requests with keys "
+            "that are known go on being answered, and what they used waits.",
+            (Reply(200, "It accepts requests.", {JSON: Readiness}), Reply(503, "It does not.", {JSON: Readiness})),
+            public=True,
         ),
         Operation(
             "GET", "/version", "Ask for its version", "The version of Triptych.",

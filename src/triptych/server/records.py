@@ -12,10 +12,11 @@ from .store.store import Store, open_store
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Open from `open_records` until `close`."""
+    """Open from `open_records` until `close`. `folder` is for what waits to be stored."""
 
     store: Store
     files: FileLibrary
+    folder: Path
 
     async def close(self) -> None:
         await self.files.stop()
@@ -28,7 +29,7 @@ async def open_records(data: Path, database: str | None = None, storage: str | N
     """
     store = await open_store(data, database)
     try:
-        return Records(store, FileLibrary(store, Blobs(data / "files" if storage is None else storage)))
+        return Records(store, FileLibrary(store, Blobs(data / "files" if storage is None else storage)), data)
     except BaseException:
         await store.close()
         raise

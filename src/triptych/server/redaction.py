@@ -35,7 +35,7 @@ _ALWAYS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(bearer|basic)\s+[^\s\"',]+", re.IGNORECASE), r"\1 (hidden)"),
     (re.compile(r"(\b(?:api[_-]?key|authorization|password|secret)\b['\"]?\s*[:=]\s*['\"]?)(?!bearer|basic|\()[^\s'\",}]+",
                 re.IGNORECASE), r"\1(hidden)"),
-    (re.compile(r"\b(?:sk|pk|r8|hf)[-_][A-Za-z0-9_-]{12,}"), "(key hidden)"),
+    (re.compile(r"\b(?:sk|pk|r8|hf|tp)[-_][A-Za-z0-9_-]{12,}"), "(key hidden)"),
     (re.compile(r"\b(https?|wss?)://[^\s/@\"'<>]+@", re.IGNORECASE), r"\1://"),
 )  # fmt: skip
 _WITHOUT_CONTENT: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -52,7 +52,7 @@ _OPEN_NAMES = frozenset(
     | {"MemoryError", "OutOfMemoryError", "ImportError", "ModuleNotFoundError"}
 )
 # What most fields look like: a word too short for an image, without the marks of a URL, and without the shape of a key.
-_PLAIN = re.compile(r"(?!.*(?:sk|pk|r8|hf)[-_])[\w./@+-]{0,100}", re.ASCII)
+_PLAIN = re.compile(r"(?!.*(?:sk|pk|r8|hf|tp)[-_])[\w./@+-]{0,100}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _LAST_FRAMES = 40
 

@@ -72,6 +72,9 @@ class ServedRun:
             told = f"the model {self._model.name} died {self._tries} times before it answered"
             raise ModelUnavailableError(told) from lost
 
+    async def final(self) -> End | None:
+        return None if self._call is None else await self._call.over()
+
     def abort(self) -> None:
         self._aborted = True
         if self._call is not None:

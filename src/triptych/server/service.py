@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..engine.errors import QueueFullError, TriptychError
+from .accounts.accounts import Accounts
+from .accounts.errors import BudgetError, RateLimitError
 from .backend import Backend
 from .exchange import Exchange
 from .files.library import FileLibrary
-from .generation import Generation, ModelInfo, Picture, Run
-from .metered import metered
+from .generation import Generation, ModelInfo, Picture
+from .metered import MeteredRun, metered
 from .metrics import Metrics
 from .pictures import Fetch, read_pictures
 from .router import Router
@@ -61,6 +63,7 @@ class Service:
     most_images: int = 64
     most_waiting: int = 256
     files: FileLibrary | None = None
+    accounts: Accounts = field(default_factory=Accounts.open)
     under_way: Counter[str] = field(default_factory=Counter)
     said: set[str] = field(default_factory=set)
 
@@ -105,19 +108,52 @@ class Service:
         record = None if self.files is None else await self.files.get(owner, url.removeprefix(FILE))
         if self.files is None or record is None:
             raise UnknownFileError("there is no file with this id")
-        return b"".join([part async for part in await self.files.content(record)])
+        return await self.files.read(record)
 
-    def begin(self, model: Backend, generation: Generation, exchange: Exchange) -> Run:
-        """Put a generation to a model; it is counted, and what it used stands in the exchange's line of the log.
+    async def begin(
+        self, model: Backend, generation: Generation, exchange: Exchange, called: str = ""
+    ) -> MeteredRun:
+        """Put a generation to a model; it is counted and charged, and what it used stands in the exchange's line of the
+        log. `called` is the name that was asked for.
 
-        Raises QueueFullError, for the first generation of an exchange only: what has begun goes on.
+        Raises QueueFullError and RateLimitError, for the first generation of an exchange only: what has begun goes on;
+        ForbiddenError, BudgetError, StoreError.
         """
-        name = model.name
-        if "model" not in exchange.told and self.under_way[name] >= self.most_waiting:
+        name, first = model.name, not exchange.begun
+        if first and self.under_way[name] >= self.most_waiting:
             self.metrics.rejected(name, "queue_full")
             raise QueueFullError(f"{self.under_way[name]} requests of the model {name} are under way; try again later")
+        try:
+            self.accounts.check(exchange.owner, generation.dialect, model, first and exchange.row is None)
+            row = exchange.row if first or exchange.row is None else f"{exchange.row}.{exchange.begun}"
+            charge = await self.accounts.charge(exchange.owner, generation, model, called, row)
+        except (BudgetError, RateLimitError) as error:
+            self._rejected(name, error)
+            raise
+        finally:  # a refusal says what is left as well
+            exchange.limits |= self.accounts.limits(exchange.owner)
+        exchange.begun += 1
         if exchange.background:
             generation = replace(generation, priority=min(generation.priority, _BEHIND_ALL) + _BEHIND_ALL)
         self.under_way[name] += 1
         release = partial(self.under_way.subtract, (name,))
-        return metered(model.begin(generation), generation, name, self.metrics, exchange.told, release)
+        run = model.begin(generation)
+        return metered(run, generation, self.metrics, exchange.told, release, charge, self.accounts.later)
+
+    async def admit(
+        self, owner: str, model: Backend, generation: Generation, called: str, images: int
+    ) -> dict[str, str]:
+        """See that `owner` may ask for a generation that begins later, with `images`, and has enough left for it; the
+        answer's headers of limits. Raises ForbiddenError, RateLimitError, BudgetError, StoreError.
+        """
+        try:
+            self.accounts.check(owner, generation.dialect, model)
+            await self.accounts.afford(owner, generation, model, called, images)
+        except (BudgetError, RateLimitError) as error:
+            self._rejected(model.name, error)
+            raise
+        return self.accounts.limits(owner)
+
+    def _rejected(self, model: str, error: Exception) -> None:
+        """Count a request that its key has not enough left for."""
+        self.metrics.rejected(model, "budget" if isinstance(error, BudgetError) else "rate_limit")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..catalogue.names import KNOWN_LISTS
 from ..engine.errors import TriptychError
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -223,6 +224,15 @@ def _read_storage(value: Any) -> str:
     return url
 
 
+def _read_price_list(value: Any) -> str:
+    place = _text_of(value)
+    if place not in KNOWN_LISTS and not place.startswith("/"):
+        parts = urlsplit(place)
+        _passing(parts.scheme in ("http", "https") and bool(parts.hostname))
+        _passing(parts.username is None and parts.password is None)
+    return place
+
+
 SWITCH = Kind("true or false", _read_switch, _parse_switch, lambda value: str(value).lower())
 SIZE = Kind("a size in bytes such as 1048576, 512M or 8G", _read_size, write=write_size)
 TEXT = Kind("text", _text_of)
@@ -233,5 +243,9 @@ HOST = Kind("an address or a host name", _read_host)
 HOST_NAME = Kind("a host name such as images.example.com, without scheme, port or path", _read_host_name)
 DATABASE = Kind("a URL such as postgresql://user@host/triptych", _read_database, write=_write_database)
 STORAGE = Kind("the URL of an object store such as s3://bucket/folder", _read_storage)
+PRICE_LIST = Kind(
+    f"{', '.join(KNOWN_LISTS)}, an http or https address without a password, or the whole path of a file",
+    _read_price_list,
+)
 NETWORK = Kind("a network such as 10.0.0.0/8 or fd00::/8", lambda value: ip_network(_text_of(value)))
 ORIGIN = Kind("an origin such as https://example.com, without a path, or *", _read_origin)

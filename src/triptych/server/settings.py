@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from .accounts.cost import PriceMode
 from .model_settings import EMBEDDED_MODELS, MODELS, ModelSettings, Upstream, read_models
 from .setting_kinds import (
     DATABASE,
@@ -20,6 +21,7 @@ from .setting_kinds import (
     NETWORK,
     ORIGIN,
     PATH,
+    PRICE_LIST,
     SIZE,
     STORAGE,
     SWITCH,
@@ -92,6 +94,9 @@ class Settings:
     database: str | None = field(default=None, repr=False)
     storage: str | None = None
     retention: float | None = 86_400.0
+    prices: PriceMode = "catalogue"
+    refresh_prices: float | None = 604_800.0
+    price_lists: tuple[str, ...] = ("models.dev", "litellm")
     file: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -121,8 +126,9 @@ class Settings:
         if self.loopback or self.keys or self.no_auth:
             return None
         return SettingsError(
-            f"{self.source('host')}: host {self.host} can be reached from other machines, and there is no key: set "
-            "keys (TRIPTYCH_KEYS) or keys_file, or set no_auth (TRIPTYCH_NO_AUTH=true) to let everybody in"
+            f"{self.source('host')}: host {self.host} can be reached from other machines, and there is no key: "
+            "make one with `triptych keys create NAME --admin` while this machine alone can reach the server, set keys "
+            "(TRIPTYCH_KEYS) or keys_file, or set no_auth (TRIPTYCH_NO_AUTH=true) to let everybody in"
         )
 
     def shown(self) -> dict[str, Any]:
@@ -168,6 +174,9 @@ KINDS: dict[str, Kind] = {
     "database": or_none(DATABASE, "SQLite in the data folder"),
     "storage": or_none(STORAGE, "the data folder"),
     "retention": or_none(seconds(), "never"),
+    "prices": choice(*get_args(PriceMode)),
+    "refresh_prices": or_none(seconds(above=0), "never"),
+    "price_lists": listed(PRICE_LIST),
 }
 # Their values are never repeated in an error.
 _SECRET = ("keys", "models", "database")

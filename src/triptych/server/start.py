@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -29,6 +30,9 @@ from .router import Router
 from .served import ModelSpec, ServedModel
 from .service import Service
 from .settings import Settings, SettingsError
+from .stopping import Server
+from .store.ids import now_us
+from .store.keys import admins
 from .upstream.model import UpstreamModel
 
 log = logging.getLogger("triptych.server")
@@ -61,6 +65,7 @@ def build(settings: Settings, records: Records | None = None) -> Built:
     fetcher = ImageFetcher(guard, FetchLimits(max_bytes=settings.fetch_bytes, seconds=settings.fetch_seconds))
     options = Options(
         keys=settings.keys,
+        no_auth=settings.no_auth,
         most_body=settings.max_body,
         most_upload=settings.max_upload,
         drain=settings.drain_seconds,
@@ -68,6 +73,10 @@ def build(settings: Settings, records: Records | None = None) -> Built:
         cors_origins=settings.cors_origins,
         retention=settings.retention,
         data=settings.data,
+        prices=settings.prices,
+        own_prices={model.name: model.price for model in settings.models if model.price is not None},
+        refresh=settings.refresh_prices,
+        price_lists=settings.price_lists,
     )
     files = None if records is None else records.files
     fetch = partial(_fetch, fetcher, metrics)
@@ -112,8 +121,6 @@ def serve(settings: Settings) -> None:
 
     Raises SettingsError, also for a taken port, and what keeps the data folder or the database from being used.
     """
-    if (error := settings.binding_error()) is not None:
-        raise error
     configure(settings)
     listener = _listen(settings.host, settings.port)
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
@@ -123,15 +130,24 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     records = await open_records(settings.data, settings.database, settings.storage)
     try:
+        if (error := settings.binding_error()) is not None and not await _has_admin(records):
+            raise error
         built = build(settings, records)
         _announce(settings, listener.getsockname()[1], built.router)
+        gc.collect()
+        gc.freeze()  # what the server is made of stays: no collection has to look through it
         config = uvicorn.Config(
             built.app, log_config=None, access_log=False, timeout_keep_alive=_KEEP_ALIVE, server_header=False,
-            timeout_graceful_shutdown=round(settings.drain_seconds) or None, **websockets(settings.max_body),
+            **websockets(settings.max_body),
         )  # fmt: skip
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await Server(config, built.app, settings.drain_seconds).serve(sockets=[listener])
     finally:
         await records.close()
+
+
+async def _has_admin(records: Records) -> bool:
+    """Whether a key lets in who is not of this machine, and can make others."""
+    return bool(await records.store.read(partial(admins, now_us=now_us())))
 
 
 def websockets(most_body: int) -> dict[str, Any]:
@@ -139,7 +155,7 @@ def websockets(most_body: int) -> dict[str, Any]:
     names its task, where a socket that is closed would make clients send it again. Who answers no ping is gone.
     """
     return {
-        "ws": "websockets-sansio", "ws_max_size": 2 * most_body, "ws_ping_interval": 20.0, "ws_ping_timeout": 40.0,
+        "ws": "websockets-sansio", "ws_max_size": 2 * most_body, "ws_ping_interval": 30.0, "ws_ping_timeout": 30.0,
         # Pictures in base64 hardly shrink, and it takes memory for every connection.
         "ws_per_message_deflate": False,
     }  # fmt: skip

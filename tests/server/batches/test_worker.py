@@ -41,7 +41,7 @@ class Answers:
         self.gate: asyncio.Event | None = None
         self._reply = reply
 
-    async def __call__(self, endpoint: str, body: bytes, owner: str) -> Performed:
+    async def __call__(self, endpoint: str, body: bytes, owner: str, row: str) -> Performed:
         assert (endpoint, owner) == (ENDPOINT, "me")
         custom_id = json.loads(body)["n"]
         self.asked[custom_id] = self.asked.get(custom_id, 0) + 1

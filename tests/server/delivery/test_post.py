@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import pytest
@@ -135,10 +136,39 @@ async def test_what_is_refused_before_anything_is_sent(url: str, guard: Guard, h
         reply = await poster.post(url.format(port=receiver.port), {}, b"{}")
         await poster.close()
         assert receiver.connections == 0
+        # What says so by itself is known before there is anything to send.
+        if "inside" not in url:
+            with pytest.raises(RefusedError, match=re.escape(error)):
+                poster.check(url.format(port=receiver.port))
     assert reply.refused
     assert reply.status is None
     assert error in (reply.error or "")
     assert "127.0.0.1" not in (reply.error or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://localhost/hook", ()), ("http://api.localhost:8000/", ()), ("http://[::1]/", ()),
+        ("http://10.0.0.7/", ()), ("http://169.254.169.254/", ("10.0.0.0/8",)),
+        ("http://8.8.8.8:25/", ()), ("http://[fe80::1]/", ()),
+    ],
+)  # fmt: skip
+def test_a_url_that_says_that_it_leads_inside_is_refused_beforehand(url: str, allowed: tuple[str, ...]) -> None:
+    with pytest.raises(RefusedError):
+        Poster(Guard.allowing(allowed), http=True).check(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://example.com/hook?token=1", ()), ("https://8.8.8.8/", ()), ("https://[2606:4700::1111]/", ()),
+        ("http://localhost:9000/", ("127.0.0.0/8",)), ("http://localhost:9000/", ("localhost",)),
+        ("http://10.0.0.7:81/", ("10.0.0.0/8",)), ("https://localhost.example.com/", ()),
+    ],
+)  # fmt: skip
+def test_any_other_is_not(url: str, allowed: tuple[str, ...]) -> None:
+    Poster(Guard.allowing(allowed), http=True).check(url)
 
 
 async def test_a_name_that_is_allowed_may_be_inside() -> None:

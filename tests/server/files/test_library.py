@@ -118,8 +118,16 @@ async def test_bytes_that_cannot_be_written_leave_no_row(store: Store, tmp_path:
 async def test_missing_bytes_are_told(files: FileLibrary, tmp_path: Path) -> None:
     record = await _add(files)
     next((tmp_path / "files").rglob(record.id)).unlink()
-    with pytest.raises(BlobError, match="cannot be read"):
-        await files.content(record)
+    for read in (files.content, files.read):
+        with pytest.raises(BlobError, match="cannot be read: it is not there") as caught:
+            await read(record)
+        assert str(tmp_path) not in str(caught.value)
+
+
+async def test_all_of_a_file_at_once_is_its_parts_together(files: FileLibrary) -> None:
+    for content in (b"", b"x", bytes(range(256)) * 5000):
+        record = await files.add("me", "batch", "a", "text/plain", content)
+        assert await files.read(record) == await _read(files, record) == content
 
 
 def test_a_place_that_is_none_is_told() -> None:
@@ -153,7 +161,7 @@ async def test_files_live_in_an_object_store(store: Store, bucket: str) -> None:
     files = FileLibrary(store, Blobs(bucket))
     content = b"0123456789" * 1_200_000  # more than one part
     record = await files.add("me", "batch", "a", "text/plain", io.BytesIO(content))
-    assert await _read(files, record) == content
+    assert await _read(files, record) == await files.read(record) == content
     assert await files.purge_orphans(timedelta(seconds=-1)) == 0
     await files.delete(record)
     with pytest.raises(BlobError):

@@ -15,27 +15,29 @@ from triptych.engine.errors import ContextOverflowError, ImageError
 from triptych.server.delivery.failure import FetchError
 from triptych.server.predictions.predictions import Predictions
 from triptych.server.predictions.worker import Pace
-from triptych.server.store import forgetting
+from triptych.server.store import forgetting, leases
 from triptych.server.store import predictions as statements
 from triptych.server.store import webhooks as hooks
 from triptych.server.store.ids import now_us
 from triptych.server.store.predictions import Filter
-from triptych.server.store.store import Store
+from triptych.server.store.store import Store, StoreError
 
 
 async def crash(predictions: Predictions) -> None:
     """All tasks are gone; nothing is released."""
     worker: Any = predictions.worker  # type: ignore[attr-defined]
-    tasks = [*worker._main, *worker._tasks]
+    tasks = [*worker._main, *worker._tasks, *worker._claiming]
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
     worker._main = []
 
 
+# One that is told of its start, and one whose start is written with its end.
+@pytest.mark.parametrize("webhook", ["http://x/", None])
 @pytest.mark.parametrize("crash_at", range(1, 9))
 async def test_a_server_that_dies_at_any_write_loses_no_acknowledged_prediction(
-    store: Store, crash_at: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, crash_at: int, webhook: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes, real, acknowledged = 0, store.write, []
     monkeypatch.setattr("triptych.server.predictions.run._FLUSH_EVERY", 0.0)
@@ -57,7 +59,7 @@ async def test_a_server_that_dies_at_any_write_loses_no_acknowledged_prediction(
             patched.setattr(store, "write", write)
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.15):
-                    acknowledged.append(await predictions.create(asked(webhook="http://x/")))
+                    acknowledged.append(await predictions.create(asked(webhook=webhook)))
                     await asyncio.sleep(1)
             await crash(predictions)
     second = ScriptedModel()
@@ -69,6 +71,9 @@ async def test_a_server_that_dies_at_any_write_loses_no_acknowledged_prediction(
             assert record.status == "succeeded"
             assert "".join(record.output) == " one two three"
             told = [hook.event for hook in await store.read(partial(hooks.page, prediction_id=each.id))][::-1]
+            if webhook is None:
+                assert told == []
+                continue
             assert told.count("completed") == 1
             assert told.count("start") == 1
             assert told[-1] == "completed"
@@ -92,7 +97,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> Non
         created = await one.create(asked())
         await until(lambda: slow.said == 1)
         await asyncio.sleep(0.1)  # its first look for what waits is over, the next one far away
-        await store.write(statements.release)
+        await store.write(leases.release)
         async with running(store, quick) as two:
             record = await ended(two, created.id)
             slow.gates["word 1"].set()
@@ -108,7 +113,7 @@ async def test_a_lease_that_ran_out_unnoticed_is_taken_again_and_nothing_is_run_
     async with running(store, model) as predictions:
         created = await predictions.create(asked())
         await until(lambda: model.said == 1)
-        await store.write(statements.release)  # as if it had not been renewed in time
+        await store.write(leases.release)  # as if it had not been renewed in time
         predictions.worker._behind.add("m")  # type: ignore[attr-defined]
         await until(lambda: predictions.worker.lives[created.id].stored.attempt == 2)  # type: ignore[attr-defined]
         model.gates["word 1"].set()
@@ -122,7 +127,7 @@ async def test_two_servers_share_the_work_and_run_nothing_twice(store: Store) ->
     for model in models:
         model.pace = 0.005
     async with running(store, models[0]) as one, running(store, models[1]) as two:
-        created = [await one.create(asked(f"number {n}")) for n in range(40)]
+        created = await asyncio.gather(*(one.create(asked(f"number {n}")) for n in range(40)))
         records = [await ended(two, record.id) for record in created]
     assert all(record.status == "succeeded" and record.attempt == 1 for record in records)
     tries = [times for model in models for times in model.tries.values()]
@@ -153,6 +158,66 @@ async def test_data_are_removed_in_time_and_rows_when_purged(store: Store) -> No
         assert await predictions.follow(record.stream_token) is None
         assert await store.write(partial(forgetting.purge, owner=None, before_us=now + 1, now_us=now, limit=10)) == 1
         assert await predictions.get(record.id, None) is None
+
+
+async def test_one_that_could_not_be_written_to_its_end_is_taken_up_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ScriptedModel()
+    model.gates["word 1"] = asyncio.Event()
+    async with running(store, model) as predictions:
+        created = await predictions.create(asked())
+        await until(lambda: model.said == 1)
+
+        async def full(work: object) -> None:
+            raise StoreError("the database failed: database or disk is full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "write", full)
+            model.gates["word 1"].set()
+            await until(lambda: not predictions.worker.lives)  # type: ignore[attr-defined]
+        assert not (await stored(store, created.id)).ended
+        record = await ended(predictions, created.id)
+    assert (record.status, record.error, record.output) == ("succeeded", None, (" one", " two", " three"))
+    assert record.attempt == 2
+
+
+async def test_one_whose_caller_leaves_while_it_is_stored_is_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for, real = asyncio.Event(), store.write
+    async with running(store, ScriptedModel()) as predictions:
+
+        async def slowly(work: Any) -> Any:
+            done = await real(work)
+            if getattr(work, "func", None) is statements.add_some:
+                asked_for.set()
+                await asyncio.sleep(0.02)
+            return done
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "write", slowly)
+            creating = asyncio.ensure_future(predictions.create(asked()))
+            await asked_for.wait()
+            creating.cancel()
+            await asyncio.wait((creating,))
+        [record] = await predictions.page(Filter(), 10)
+        assert (await ended(predictions, record.id)).status == "succeeded"
+
+
+async def test_leases_of_what_does_not_run_here_are_not_renewed(store: Store) -> None:
+    model = ScriptedModel()
+    model.gates["word 0"] = asyncio.Event()
+    async with running(store, model) as predictions:
+        runs, left = [await predictions.create(asked(f"word {n}")) for n in range(2)]
+        await until(lambda: len(model.tries) == 2)
+        predictions.worker.lives.pop(left.id)  # type: ignore[attr-defined]
+        before = [(await stored(store, each.id)).due_us or 0 for each in (runs, left)]
+        await asyncio.sleep(2 * PACE.lease / 3)
+        after = [(await stored(store, each.id)).due_us or 0 for each in (runs, left)]
+        assert after[0] > before[0]
+        assert after[1] == before[1]
+        model.gates["word 0"].set()
 
 
 # ---- what other dialects need of them -------------------------------------------------------------------------------
@@ -219,5 +284,5 @@ async def test_those_that_succeeded_are_counted(store: Store) -> None:
         between = now_us()
         await ended(predictions, (await predictions.create(asked())).id)
         moments = (0, before, between, now_us() + 1)
-        assert await predictions.succeeded("me", "test", moments) == [3, 3, 1, 0]
-        assert await predictions.succeeded("you", "test", moments) == [0] * 4
+        assert await predictions.succeeded("me", "test", moments) == [(3, 0), (3, 0), (1, 0), (0, 0)]
+        assert await predictions.succeeded("you", "test", moments) == [(0, 0)] * 4

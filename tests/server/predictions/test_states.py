@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from triptych.server.store import leases
 from triptych.server.store import predictions as statements
 from triptych.server.store.predictions import ENDED, PredictionRecord
 from triptych.server.store.store import open_store
@@ -61,7 +62,7 @@ class States(RuleBasedStateMachine):
     def claim(self, worker: str, lease: int) -> None:
         before = self.stored()
         taken = self.write(
-            lambda connection: statements.claim(connection, worker, "m", self.now, self.now + lease, 5)
+            lambda connection: leases.claim(connection, worker, "m", self.now, self.now + lease, 5)
         )
         free = before.due_us is not None and before.due_us <= self.now
         assert len(taken) == int(free)
@@ -87,7 +88,7 @@ class States(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), lease=st.integers(1, 50))
     def renew(self, worker: str, lease: int) -> None:
-        self.write(lambda connection: statements.renew(connection, worker, self.now + lease))
+        self.write(lambda connection: leases.renew(connection, worker, ["p"], self.now + lease))
 
     @rule()
     def cancel(self) -> None:
@@ -95,7 +96,7 @@ class States(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from((None, *WORKERS)))
     def release(self, worker: str | None) -> None:
-        self.write(lambda connection: statements.release(connection, worker))
+        self.write(lambda connection: leases.release(connection, worker))
 
     @invariant()
     def nothing_goes_back(self) -> None:

@@ -50,7 +50,8 @@ async def serving(
     if graceful:
         await kept.stop()
     else:  # nothing is released
-        tasks = [*kept.worker._main, *kept.worker._tasks, *kept.deliverer._main, *kept.deliverer._tasks]
+        worker, deliverer = kept.worker, kept.deliverer
+        tasks = [*worker._main, *worker._tasks, *worker._claiming, *deliverer._main, *deliverer._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

@@ -12,18 +12,21 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from http_calls import call
+from msgspec.structs import replace
 from predicting import STATUSES, Client, problem
 from servers import Running, null_models, serving
 from uploads import KEYS
 
 from triptych.server.app import Options
 from triptych.server.dialects.replicate import predictions as routes
+from triptych.server.dialects.replicate.errors import from_error
 from triptych.server.dialects.replicate.paging import Cursor
 from triptych.server.dialects.replicate.shown import render
 from triptych.server.records import open_records
 from triptych.server.store import forgetting
 from triptych.server.store.ids import now_us
 from triptych.server.store.predictions import PredictionRecord
+from triptych.server.store.store import StoreError
 
 
 def test_others_do_not_see_it(one: Client, two: Client) -> None:
@@ -53,6 +56,24 @@ def test_cancel_while_it_runs_while_it_waits_and_when_it_is_over(slow: Client) -
         assert told["error"] is None
     done = slow.run("a")
     assert slow.ask("POST", f"/predictions/{done['id']}/cancel").json == done
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "text/plain", ""])
+def test_a_cancel_without_a_body_may_call_it_anything(one: Client, kind: str) -> None:
+    done = one.run("a")
+    reply = one.ask("POST", f"/predictions/{done['id']}/cancel", b"", content_type=kind)
+    assert (reply.status, reply.json) == (200, done)
+
+
+def test_a_cold_start_is_told_beside_the_other_times() -> None:
+    times = {"created_us": 1_000_000, "started_us": 4_000_000, "first_token_us": 4_500_000, "completed_us": 5_000_000}
+    record = PredictionRecord(
+        id="a", owner="", dialect="replicate", model="m", generation="", stream_token="t", status="succeeded",
+        shown={"model": "o/m", "version": "0" * 64, "base": ""}, **times,
+    )  # fmt: skip
+    assert "cold_start_time" not in render(record, "http://h/v1")["metrics"]
+    told = render(replace(record, cold_us=2_250_000), "http://h/v1")["metrics"]
+    assert (told["queue_time"], told["cold_start_time"], told["predict_time"]) == (3.0, 2.25, 1.0)
 
 
 def test_a_failure_is_no_http_error_and_has_a_reason(one: Client) -> None:
@@ -196,6 +217,20 @@ def test_a_wrong_method_is_a_problem_with_allow(one: Client, method: str, path: 
 @pytest.mark.parametrize("path", ["/replicate/v1/nothing", "/replicate/predictions/a/b", "/v1/predictions/a/b/c"])
 def test_a_path_that_is_not_there_is_a_problem(one: Client, path: str) -> None:
     assert problem(call(one.server.url, "GET", path, None, one.key))["status"] == 404
+
+
+def test_a_client_that_takes_words_for_addresses_is_told_what_to_use(one: Client) -> None:
+    agent = "ai/6.0.1 ai-sdk/provider-utils/4.0.1 runtime/node.js/22 ai-sdk/replicate/2.0.57"
+    reply = one.create("a", headers={"user-agent": agent, "prefer": "wait"})
+    assert reply.status == 422
+    assert "@ai-sdk/openai-compatible" in problem(reply)["detail"]
+
+
+def test_what_went_wrong_here_is_not_to_be_sent_again_by_itself() -> None:
+    told = from_error(RuntimeError("/secret/path"))
+    assert (told.status, told.headers["x-should-retry"]) == (500, "false")
+    assert "secret" not in told.detail
+    assert "x-should-retry" not in from_error(StoreError("away")).headers  # nothing was begun
 
 
 def test_other_content_types_are_refused(one: Client) -> None:

@@ -11,12 +11,15 @@ import pytest
 from servers import Running, null_models, serving, start_null
 from uploads import KEYS
 
+from triptych.server.accounts.cost import Price, part
 from triptych.server.app import Options
 from triptych.server.delivery.fetch import FetchLimits, ImageFetcher
 from triptych.server.delivery.guard import Guard
 from triptych.server.delivery.post import Poster
 from triptych.server.served import ModelSpec, ServedModel, Waits
 
+# What Runware charges for a caption.
+PRICE = Price((part("caption", 1_900_000),))
 LOCAL = Guard.allowing(["127.0.0.0/8"])
 
 
@@ -24,11 +27,12 @@ LOCAL = Guard.allowing(["127.0.0.0/8"])
 def started(data: Path, guard: Guard = LOCAL, delay: float = 0.15, **options: Any) -> Iterator[Running]:
     """A server that keeps what it has in `data`, and may fetch from this machine."""
     most_waiting = options.pop("most_waiting", 256)
+    options = {"drain": 2, "own_prices": {"eye": PRICE, "slow": PRICE}} | options
     slow = ModelSpec("slow", "null", (), {"delay": delay})
     models = [*null_models(), ServedModel(slow, start_null, waits=Waits(first=0.05))]
     fetcher = ImageFetcher(guard, FetchLimits(seconds=5))
     with serving(
-        models, fetcher.read, Options(drain=2, **options), most_waiting, data, on_stop=fetcher.close,
+        models, fetcher.read, Options(**options), most_waiting, data, on_stop=fetcher.close,
         poster=Poster(guard, http=True, seconds=2),
     ) as running:  # fmt: skip
         yield running

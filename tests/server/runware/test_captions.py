@@ -10,7 +10,6 @@ import time
 
 import pytest
 from runware_calls import PNG, URI, caption, connected, hosting, new_uuid, only_error, post
-from uploads import KEYS
 
 from triptych.server.delivery.guard import Guard
 
@@ -289,30 +288,20 @@ def test_what_cannot_be_told_or_put_does_no_harm(server):
         assert finished(server, gone["taskUUID"]).json["data"][0]["text"] == "a b c"
 
 
-# ---- a server that stops --------------------------------------------------------------------------------------------
+INSIDE = (
+    "http://127.0.0.1/x", "https://[::1]/x", "https://10.1.2.3/x", "https://169.254.169.254/x",
+    "https://localhost:8000/x", "https://[::ffff:10.0.0.1]/x",
+)  # fmt: skip
 
 
-def test_a_restart_with_work_under_way_loses_nothing(start):
-    waited, polled = caption(model="slow", prompt="a b c d e f"), caption(model="slow", deliveryMethod="async")
-    with start(keys=KEYS) as server, connected(server.url) as peer:
-        peer.authenticate(KEYS[0])
-        peer.send(waited)
-        peer.send(polled)
-        assert peer.item()["taskUUID"] == polled["taskUUID"]
-        server.do(lambda: stop(server))
-        with pytest.raises(Exception, match=r"1012|close frame"):
-            peer.frame()
-    with start(keys=KEYS) as server:
-        with connected(server.url) as peer:
-            peer.authenticate(KEYS[0], connectionSessionUUID=new_uuid())
-            peer.send(waited)  # as its client would
-            assert peer.item()["text"] == "a b c d e f"
-        deadline = time.monotonic() + 10
-        while poll(server, polled["taskUUID"], KEYS[0]).json["data"][0]["status"] != "success":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-async def stop(server):
-    """Begin to stop it, as SIGTERM does."""
-    server.server.should_exit = True
+def test_an_address_inside_is_refused_before_anything_runs(start):
+    with start(guard=Guard()) as server:
+        for name, code in (("webhookURL", "invalidWebhookURL"), ("uploadEndpoint", "invalidUploadEndpoint")):
+            for address in INSIDE:
+                task = caption(deliveryMethod="async", **{name: address})
+                reply = post(server.url, [task])
+                error = only_error(reply)
+                assert (reply.status, error["code"]) == (400, code)
+                assert (error["parameter"], error["type"]) == (name, "string")
+                assert "not public" in error["message"]
+                assert poll(server, task["taskUUID"]).status == 404

@@ -170,6 +170,7 @@ def test_the_account(server):
     [item] = post(server.url, [task]).json["data"]
     for span in ("total", "today", "last7Days", "last30Days"):
         assert item["usage"][span]["requests"] == before + 1
+        assert item["usage"][span]["credits"] == pytest.approx(0.0019 * (before + 1))
     for operation in ("getUsageActivity", None, 7):
         error = only_error(post(server.url, [{**task, "operation": operation}]))
         assert (error["code"], error["parameter"]) == ("unsupportedParameter", "operation")

@@ -86,6 +86,19 @@ async def test_transactions_side_by_side_lose_nothing(store: Store) -> None:
     assert await store.read(_count) == 30
 
 
+async def test_a_read_sees_what_was_kept_before_it_and_holds_on_to_nothing(store: Store) -> None:
+    def broken(connection: Connection) -> None:
+        _count(connection)
+        raise StoreError("after a statement")
+
+    for number in range(3):
+        assert await store.read(_count) == number
+        with pytest.raises(StoreError, match="after a statement"):
+            await store.read(broken)
+        await store.write(lambda connection, number=number: _add(connection, str(number)))
+    assert await store.read(_count) == 3
+
+
 async def test_a_database_is_opened_again_as_it_was(tmp_path: Path, database: str | None) -> None:
     first = await open_store(tmp_path, database)
     await first.write(_add)

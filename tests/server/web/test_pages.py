@@ -2,62 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import gzip
 import html as entities
 import json
 import re
 import subprocess
-from collections import Counter
-from html.parser import HTMLParser
 
 import pytest
+from html_page import Page
 from http_calls import Reply, call
 from servers import null_models, serving, start_null
 
+from triptych.server.accounts.errors import ForbiddenError, KeysUnknownError, RateLimitError, WrongKeyError
 from triptych.server.app import Options, groups
 from triptych.server.openapi import Facts, document
 from triptych.server.served import ModelSpec, ServedModel
 from triptych.server.web.curl import colored, curl
+from triptych.server.web.page_routes import PageError, refusal
 from triptych.server.web.pages import prose, words
 from triptych.server.web.reference import reference
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-VOID = {"meta", "link", "path", "br", "input", "img"}
-
-
-class Page(HTMLParser):
-    """What a page is made of. Fails for elements that are not closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.ids: Counter[str] = Counter()
-        self.links: list[str] = []
-        self.copies: list[str] = []
-        self.parts: dict[str, list[str]] = {"style": [], "script": [], "h1": [], "h2": [], "h3": [], "title": []}
-        self.attributes: list[tuple[str, dict[str, str | None]]] = []
-        self._open: list[str] = []
-        self.feed(html)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.attributes.append((tag, found))
-        self.ids.update([found["id"]] if "id" in found else [])
-        self.links += [found["href"]] if tag == "a" else []
-        self.copies += [found["data-copy"]] if "data-copy" in found else []
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag in self.parts:
-            self.parts[tag].append("")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        for tag in set(self._open) & set(self.parts):
-            self.parts[tag][-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -71,24 +36,36 @@ def page(reply: Reply) -> Page:
     return Page(reply.body.decode())
 
 
-@pytest.mark.parametrize("path", ["/", "/reference"])
-def test_a_page_needs_nothing_else_and_lets_nothing_else_in(server, path):
+@pytest.mark.parametrize("path", ["/", "/reference", "/app/models", "/app/models/nobody", "/app/compare"])
+def test_a_page_loads_files_of_the_server_and_nothing_else(server, path):
     reply = call(server.url, "GET", path, headers=BROWSER)
-    found = page(reply)
+    found = Page(reply.body.decode())
     policy = dict(part.strip().split(" ", 1) for part in reply.headers["content-security-policy"].split(";"))
-    assert policy["default-src"] == "'none'"
-    for kind in ("style", "script"):
-        [text] = found.parts[kind]
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        assert policy[f"{kind}-src"] == f"'sha256-{digest}'"
-    assert not any("style" in attributes or "onclick" in attributes for _, attributes in found.attributes)
-    sources = [value for tag, each in found.attributes for name, value in each.items() if name in ("src", "href")]
-    assert all(re.match(r"#|data:|\./$|[a-z.]+$", source or "") for source in sources)
-    assert "url(" not in found.parts["style"][0]
-    assert (reply.headers["x-content-type-options"], reply.headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert policy == {
+        "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self' data: blob:",
+        "connect-src": "'self'", "form-action": "'self'", "base-uri": "'none'", "frame-ancestors": "'none'",
+    }  # fmt: skip
+    assert not any(name == "style" or name.startswith("on") for _, each in found.attributes for name in each)
+    assert not any(text.strip() for text in found.parts["script"] + found.parts["style"])
+    assert len(found.loads) >= 4
+    for address in found.loads:
+        assert re.match(r"/app/static/[a-z./-]+\?v=[0-9a-f]{16}$", address)
+        loaded = call(server.url, "GET", address)
+        assert loaded.status == 200
+        assert "immutable" in loaded.headers["cache-control"]
+    assert (reply.headers["x-content-type-options"], reply.headers["referrer-policy"]) == ("nosniff", "same-origin")
 
 
-@pytest.mark.parametrize("path", ["/", "/reference"])
+def test_htmx_runs_no_code_from_attributes(server):
+    html = call(server.url, "GET", "/", headers=BROWSER).body.decode()
+    settings = [each["content"] for tag, each in Page(html).attributes if each.get("name") == "htmx-config"]
+    told = json.loads(settings[0])
+    assert told["allowEval"] is False
+    assert told["includeIndicatorStyles"] is False
+    assert told["selfRequestsOnly"] is True
+
+
+@pytest.mark.parametrize("path", ["/", "/reference", "/app/models/mixtral-8x7b", "/app/compare", "/app/changes"])
 def test_a_page_can_be_found_through(server, path):
     found = page(call(server.url, "GET", path, headers=BROWSER))
     assert max(found.ids.values()) == 1
@@ -97,8 +74,27 @@ def test_a_page_can_be_found_through(server, path):
     assert found.links[0] == "#content"
     labels = [each["aria-labelledby"] for _, each in found.attributes if "aria-labelledby" in each]
     assert all(label in found.ids for label in labels)
-    for link in {link for link in found.links if not link.startswith("#")}:
-        assert call(server.url, "GET", f"/{link.removeprefix('./')}").status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/reference", "/app/models/mixtral-8x7b"])
+def test_a_page_is_packed_for_those_who_unpack(server, path):
+    whole = call(server.url, "GET", path, headers=BROWSER)
+    packed = call(server.url, "GET", path, headers={**BROWSER, "accept-encoding": "br, gzip;q=0.5"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == whole.body
+    assert "accept-encoding" in packed.headers["vary"]
+    refused = call(server.url, "GET", path, headers={**BROWSER, "accept-encoding": "gzip;q=0"})
+    assert "content-encoding" not in refused.headers
+    assert "content-encoding" not in whole.headers
+
+
+def test_what_is_not_there_is_a_page_under_app_and_the_dialects_word_elsewhere(server):
+    for path in ("/app/nothing", "/app/static/nothing.css", "/app/static/../pages.py", "/app/providers/nobody"):
+        reply = call(server.url, "GET", path)
+        assert (reply.status, reply.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "default-src 'none'" in reply.headers["content-security-policy"]
+        assert len(Page(reply.body.decode()).parts["h1"]) == 1
+    assert call(server.url, "GET", "/v1/nothing").error["type"] == "invalid_request_error"
 
 
 def test_the_reference_has_every_operation_object_and_field(server):
@@ -115,7 +111,7 @@ def test_the_reference_has_every_operation_object_and_field(server):
 
 def test_commands_are_those_of_the_document_and_run(server, tmp_path):
     found = page(call(server.url, "GET", "/reference"))
-    commands = [text for text in found.copies if text.startswith("curl ")]
+    commands = [text for text in found.parts["pre"] if text.startswith("curl ")]
     told = call(server.url, "GET", "/openapi.json").json
     operations = [operation for methods in told["paths"].values() for operation in methods.values()]
     assert len(commands) >= len(operations)
@@ -135,10 +131,10 @@ def test_a_page_asks_for_the_key_in_its_commands():
         assert "secret" not in html
         assert "eye" not in html
         assert "needs a key" in html
-        commands = [text for text in Page(html).copies if text.startswith("curl ")]
+        commands = [text for text in Page(html).parts["pre"] if text.startswith("curl ")]
         assert any('authorization: Bearer $TRIPTYCH_API_KEY"' in command for command in commands)
         front = call(server.url, "GET", "/", headers=BROWSER).body.decode()
-        assert "eye" not in front
+        assert "eye" not in Page(front).text
         assert "asks for a key" in front
         assert call(server.url, "GET", "/").json["models"] is None
 
@@ -146,10 +142,44 @@ def test_a_page_asks_for_the_key_in_its_commands():
 # ---- the front page -------------------------------------------------------------------------------------------------
 
 
+def test_whoever_signed_in_sees_the_models_on_the_front_page():
+    with serving(null_models(), options=Options(drain=1, keys=("secret",))) as server:
+        form = {"content-type": "application/x-www-form-urlencoded", "origin": server.url}
+        reply = call(server.url, "POST", "/app/sign-in", b"key=secret", form)
+        cookie = {**BROWSER, "cookie": reply.headers["set-cookie"].partition(";")[0]}
+        found = page(call(server.url, "GET", "/", headers=cookie))
+        assert "eye" in " ".join(found.parts["h3"])
+        assert "Sign out" in found.text
+        assert "Sign in" not in found.text
+        stranger = page(call(server.url, "GET", "/", headers={**BROWSER, "cookie": "triptych=made.up.0"}))
+        assert "Sign in" in stranger.text
+        assert "eye" not in " ".join(stranger.parts["h3"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (WrongKeyError(), 401, "Sign in"), (ForbiddenError("this is for keys of administrators"), 403, "This is for"),
+        (RateLimitError("too many wrong keys", 1.2), 429, "Too many"), (KeysUnknownError("x"), 503, "database"),
+        (PageError("No such thing."), 404, "No such thing."), (ValueError("a secret of ours"), 500, "server's fault"),
+    ],
+)  # fmt: skip
+def test_every_failure_is_a_page_with_its_status(error, status, said):
+    told = refusal(error)
+    text = Page(told.body.decode()).text
+    assert (told.status, told.content_type) == (status, "text/html; charset=utf-8")
+    assert said in text
+    assert "a secret of ours" not in text
+    assert told.headers.get("retry-after") == {429: "2", 503: "1"}.get(status)
+
+
 def test_a_server_that_keeps_records_has_replicates_clients_too(tmp_path):
     with serving(null_models(), data=tmp_path) as server:
-        assert call(server.url, "GET", "/").json["base_urls"] == {"openai": f"{server.url}/v1", "replicate": server.url}
-        assert "<dt>Replicate clients</dt>" in call(server.url, "GET", "/", headers=BROWSER).body.decode()
+        url = server.url
+        told = {"openai": f"{url}/v1", "replicate": url, "runware": f"{url}/v1".replace("http", "ws")}
+        assert call(server.url, "GET", "/").json["base_urls"] == told
+        found = page(call(server.url, "GET", "/", headers=BROWSER))
+        assert set(told.values()) <= set(found.copies)
 
 
 def test_the_front_page_tells_programs_and_people_the_same():
@@ -157,7 +187,7 @@ def test_the_front_page_tells_programs_and_people_the_same():
     spec = ModelSpec("tiny", "null", ("big/name",), {}, note)
     with serving([ServedModel(spec, start_null)]) as server:
         told = call(server.url, "GET", "/")
-        assert told.headers["vary"] == "accept"
+        assert told.headers["vary"] == "accept, cookie"
         assert told.json["base_urls"] == {"openai": f"{server.url}/v1"}
         assert told.json["models"] == [
             {"name": "tiny", "model": "null", "aliases": ["big/name"], "state": "stopped", "note": note}
@@ -166,7 +196,7 @@ def test_the_front_page_tells_programs_and_people_the_same():
             assert call(server.url, "GET", url.removeprefix(server.url)).status == 200
         reply = call(server.url, "GET", "/", headers=BROWSER)
         html = reply.body.decode()
-        assert reply.headers["vary"] == "accept"
+        assert reply.headers["vary"] == "accept, accept-encoding, cookie"
         for text in ("tiny", "A &lt;small&gt; demonstration.", "big/name", f"{server.url}/v1", "starts on first use"):
             assert text in html
         assert "<small>" not in html

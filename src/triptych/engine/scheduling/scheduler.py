@@ -135,6 +135,7 @@ class Scheduler:
         for row in plan.rows:
             sequence, job = row.sequence, jobs[row.sequence]
             before, sequence.computed = sequence.computed, row.context
+            sequence.reached = max(sequence.reached, row.context)
             if row.context // size > before // size:
                 self.blocks.publish(sequence, before)
             if job.pins:

@@ -60,7 +60,7 @@ class BatchRun:
         self,
         store: Store,
         files: FileLibrary,
-        perform: Callable[[str, bytes, str], Awaitable[Performed]],
+        perform: Callable[[str, bytes, str, str], Awaitable[Performed]],
         record: BatchRecord,
         worker: str,
         lines_at_once: int,
@@ -171,12 +171,14 @@ class BatchRun:
 
     async def _answer(self, number: int, text: bytes) -> None:
         line = read(text)
-        performed = await self._perform(self.record.endpoint, bytes(line.body), self.record.owner)
+        # A line that is done again after a crash is paid once.
+        asked = (self.record.endpoint, bytes(line.body), self.record.owner, f"{self.record.id}-{number}")
+        performed = await self._perform(*asked)
         tries = 0
         while performed.wait is not None:
             await asyncio.sleep(min(_MOST_WAIT, performed.wait * 2**tries))
             tries = min(tries + 1, 6)
-            performed = await self._perform(self.record.endpoint, bytes(line.body), self.record.owner)
+            performed = await self._perform(*asked)
         body = msgspec.Raw(performed.body)
         told = _output(line, {"status_code": performed.status, "request_id": performed.request_id, "body": body}, None)
         done = LineRecord(number, performed.status == 200, told, performed.usage)

@@ -19,7 +19,7 @@ from .run import BatchRun, Performed
 log = logging.getLogger("triptych.server")
 
 # endpoint, body, whose it is
-Perform = Callable[[str, bytes, str], Awaitable[Performed]]
+Perform = Callable[[str, bytes, str, str], Awaitable[Performed]]
 
 
 @dataclass(frozen=True, slots=True)

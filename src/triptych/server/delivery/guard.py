@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -14,6 +15,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from yarl import URL
 
 from ...engine.errors import ParameterError
 from .addresses import Address, Network, RefusedError, inner_addresses, parse_address, special_purpose
@@ -87,6 +89,17 @@ class Guard:
         """Raises RefusedError if no address of `host` could be allowed, so that it is not even looked up."""
         if not self.public and not self.networks and host not in self.hosts:
             raise RefusedError(_NOT_LISTED)
+
+    def check_url(self, url: URL) -> None:
+        """Raises RefusedError if it is clear before any name is looked up that connecting to `url` would be refused:
+        its host is an address, or stands for this machine.
+        """
+        host = url.raw_host or ""
+        self.check_name(host)
+        address = "127.0.0.1" if f".{host}".endswith(".localhost") else host
+        with suppress(ValueError):  # a name: what it stands for is seen when it is connected to
+            parse_address(address)
+            self.check(address, url.port or 0, host)
 
     def _lists(self, address: Address) -> bool:
         return any(address in network for network in self.networks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from binascii import Error, a2b_base64
+from io import BytesIO
 from urllib.parse import unquote, unquote_to_bytes
 
 from .failure import FetchError
@@ -19,37 +20,43 @@ _STANDARD = str.maketrans("-_", "+/", _WHITESPACE)
 
 def read_data_uri(text: str, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a data URI, base64 or percent-encoded; its media type is ignored. Raises FetchError."""
-    head, comma, body = text.strip().partition(",")
+    text = text.strip()
+    comma = text.find(",")
+    head = text if comma < 0 else text[:comma]
     scheme, _, parameters = head.partition(":")
     if scheme.lower() != "data":
         raise FetchError("this is no data URI; write data:image/png;base64,...", "invalid_image_url")
-    if not comma:
+    if comma < 0:
         raise FetchError("the data URI has no comma; write data:image/png;base64,...", "invalid_image_url")
     if any(parameter.strip().lower() == "base64" for parameter in parameters.split(";")):
-        return read_base64(body, max_bytes)
+        return read_base64(text, max_bytes, comma + 1)
     try:
-        return _sized(unquote_to_bytes(body), max_bytes)
+        return _sized(unquote_to_bytes(text[comma + 1 :]), max_bytes)
     except UnicodeEncodeError:  # half a surrogate pair
         raise FetchError("the data URI has a character that is no character; use base64", "invalid_image_url") from None
 
 
-def read_base64(text: str, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of base64 in either alphabet, padded or not, with whitespace and percent-encoding or without.
+def read_base64(text: str, max_bytes: int = MAX_BYTES, start: int = 0) -> bytes:
+    """The bytes of base64 in either alphabet, padded or not, with whitespace and percent-encoding or without. It begins
+    at `start`: what is before is not cut off, because that would be a copy of all.
 
-    Raises FetchError: junk with its offset in `text`, in characters from 0.
+    Raises FetchError: junk with its offset from there, in characters from 0.
     """
     try:
-        if text.find("=", 0, -2) >= 0:  # padding in the middle, which the pieces would hide
+        if text.find("=", start, -2) >= 0:  # padding in the middle, which the pieces would hide
             raise Error
-        data = _decode(text)
+        data = _decode(text, start)
     except ValueError:  # an Error, or characters that are not ASCII
-        data = _decode_freely(text)
+        data = _decode_freely(text[start:])
     return _sized(data, max_bytes)
 
 
-def _decode(text: str) -> bytes:
-    pieces = (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
-    return b"".join(a2b_base64(piece, strict_mode=True) for piece in pieces)
+def _decode(text: str, start: int = 0) -> bytes:
+    # Joining a list of pieces would hold all of it twice.
+    decoded = BytesIO()
+    for at in range(start, len(text), _PIECE):
+        decoded.write(a2b_base64(text[at : at + _PIECE], strict_mode=True))
+    return decoded.getvalue()
 
 
 def _decode_freely(text: str) -> bytes:

@@ -78,6 +78,14 @@ class Poster:
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
 
+    def check(self, url: str) -> None:
+        """Raises RefusedError if `url` is none, or it is clear from it alone that nothing will be sent there: callers
+        hear of it before there is something to send.
+        """
+        target = webhook_url(url, self.http)
+        if self._proxy is None:
+            self._guard.check_url(target)
+
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, method: str = "POST") -> Reply:
         """Send `body`, which is JSON unless `headers` say otherwise. Redirects are not followed: what was signed is for
         the URL that was given.

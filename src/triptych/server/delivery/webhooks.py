@@ -56,6 +56,7 @@ class Deliverer:
     ) -> None:
         self.secrets = WebhookSecrets(store)
         self.http = poster.http
+        self.check = poster.check
         self._store = store
         self._poster = poster
         self._metrics = metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,10 @@ class BlobError(TriptychError):
     """The place where files are kept cannot do what it was asked now."""
 
 
+# Of this size, in bytes, it takes longer to hand it to a thread than to read it.
+_SHORT = 1 << 16
+
+
 class Blobs:
     """`where` is a folder, which is made, or the URL of an object store: s3://, gs://, az://, memory://.
 
@@ -26,6 +31,7 @@ class Blobs:
 
     def __init__(self, where: Path | str) -> None:
         self.where = str(where)
+        self._folder = where if isinstance(where, Path) else None
         try:
             self._store = LocalStore(where, mkdir=True) if isinstance(where, Path) else from_url(where)
         except (BaseError, OSError, ValueError) as error:
@@ -45,6 +51,18 @@ class Blobs:
         except (BaseError, OSError) as error:
             raise BlobError(f"a stored file cannot be read: {_reason(error)}") from error
         return _parts(found)
+
+    async def read(self, name: str, size: int) -> bytes:
+        """The whole blob, of `size` bytes. Raises BlobError."""
+        try:
+            if not size:
+                return b""
+            if self._folder is not None:  # a fourth of what it takes through the library
+                read = (self._folder / name).read_bytes
+                return read() if size < _SHORT else await asyncio.to_thread(read)
+            return bytes(await obstore.get_range_async(self._store, name, start=0, length=size))
+        except (BaseError, OSError) as error:
+            raise BlobError(f"a stored file cannot be read: {_reason(error)}") from error
 
     async def delete(self, name: str) -> None:
         """Also when there is no such blob (any more). Raises BlobError."""
@@ -74,5 +92,9 @@ async def _parts(found: obstore.GetResult) -> AsyncIterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line: what follows is where in the library it was."""
+    """The first line: what follows is where in the library it was. What is not there has its place in its text, which
+    is nobody's business.
+    """
+    if isinstance(error, FileNotFoundError):
+        return "it is not there"
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -26,6 +26,8 @@ _SWEEP_SOME = 500
 # A blob without a row is an upload under way, or what is left of one that was broken off.
 _ORPHAN_AGE = timedelta(hours=6)
 _HASH_PART = 1 << 20
+# Of this size, in bytes, it takes longer to hand it to a thread than to hash it.
+_SHORT = 1 << 16
 
 
 class FileLibrary:
@@ -51,11 +53,12 @@ class FileLibrary:
         nothing is kept.
         """
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
-        size, sha256 = await asyncio.to_thread(_measure, stream)
+        short = isinstance(content, bytes) and len(content) < _SHORT
+        size, sha256 = _measure(stream) if short else await asyncio.to_thread(_measure, stream)
         file_id, now = file_id or new_id(), now_us()
         expires = None if lasts is None else now + round(lasts * 1e6)
         record = FileRecord(file_id, owner, purpose, filename, content_type, size, sha256, now, expires, details or {})
-        await self._blobs.put(_PREFIX + file_id, stream)
+        await self._blobs.put(_PREFIX + file_id, content)
         try:
             await self._store.write(partial(statements.add, record=record))
         except StoreError:
@@ -82,10 +85,18 @@ class FileLibrary:
         """The file's bytes in parts. Raises BlobError."""
         return await self._blobs.get(_PREFIX + record.id)
 
+    async def read(self, record: FileRecord) -> bytes:
+        """All of the file's bytes. Raises BlobError."""
+        return await self._blobs.read(_PREFIX + record.id, record.size)
+
     async def extend(self, record: FileRecord, lasts: float) -> None:
-        """Keep a file that expires for `lasts` seconds more from now on, at least."""
-        work = partial(statements.extend, file_id=record.id, expires_us=now_us() + round(lasts * 1e6))
-        await self._store.write(work)
+        """Keep a file that expires for `lasts` seconds more from now on, at least. It is a hundredth more, so that of a
+        file that is used often not every use has to be written down.
+        """
+        least = now_us() + round(lasts * 1e6)
+        if record.expires_us is not None and record.expires_us < least:
+            until = least + round(lasts * 1e4)
+            await self._store.write(partial(statements.extend, file_id=record.id, expires_us=until))
 
     async def delete(self, record: FileRecord) -> None:
         """The bytes first: a row without bytes is found again, bytes without a row would stay."""

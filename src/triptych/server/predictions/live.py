@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
-from ..store.predictions import ENDED, PredictionRecord
+from msgspec.structs import replace
+
+from ..store.predictions import PredictionRecord
+
+T = TypeVar("T")
 
 # What no element of an output may begin with: clients take such strings for files.
 _NO_BEGINNING = ("https:", "data:")
 
 
 class Live:
-    """`stored` is the record as it is in the store; `output` and `logs` run ahead of it.
+    """`stored` is the record as it is in the store; `output`, `logs` and how it began run ahead of it.
 
     Output that an earlier attempt delivered is expected again: it is not delivered twice.
     """
@@ -24,28 +28,48 @@ class Live:
         self.output = list(stored.output)
         self.logs = stored.logs
         self.done = asyncio.Event()
-        self.cancel = asyncio.Event()
+        self.canceled = False
         # Why it was canceled, for the log of the prediction.
         self.reason = ""
+        self.started_us = stored.started_us
         self.first_token_us = stored.first_token_us
+        self.cold_us = stored.cold_us
+        self.cold_phases = stored.cold_phases
         self._expected = ""
         self._changed: asyncio.Future[None] | None = None
+        self._on_cancel: Callable[[], object] | None = None
+
+    @property
+    def ahead(self) -> dict[str, Any]:
+        """What it has and the store may not have."""
+        begun = {} if self.started_us is None or self.stored.ended else {"status": "processing"}
+        return {
+            **begun, "output": tuple(self.output), "logs": self.logs, "started_us": self.started_us,
+            "first_token_us": self.first_token_us, "cold_us": self.cold_us, "cold_phases": self.cold_phases,
+        }  # fmt: skip
 
     @property
     def record(self) -> PredictionRecord:
         """As it is now."""
-        return replace(self.stored, output=tuple(self.output), logs=self.logs)
+        return replace(self.stored, **self.ahead)
 
     @property
     def flushed(self) -> bool:
-        """Whether the store has all of it."""
-        return len(self.stored.output) == len(self.output) and len(self.stored.logs) == len(self.logs)
+        """Whether the store has all of it that callers see."""
+        stored = self.stored
+        return (len(stored.output), len(stored.logs), stored.started_us) == (
+            len(self.output), len(self.logs), self.started_us,
+        )  # fmt: skip
 
     def store(self, values: dict[str, Any]) -> None:
         """The store has `values` now."""
-        if values.get("status") in ENDED:
-            values = {**values, "worker": None, "due_us": None}
-        self.stored = replace(self.stored, **values)
+        stored = replace(self.stored, **values)
+        self.stored = replace(stored, worker=None, due_us=None) if stored.ended else stored
+        self.tell()
+
+    def start(self, now_us: int) -> None:
+        """Its model has taken it."""
+        self.started_us = now_us
         self.tell()
 
     def retake(self, record: PredictionRecord) -> None:
@@ -56,7 +80,7 @@ class Live:
             self.stored = replace(self.stored, attempt=record.attempt, worker=record.worker)
 
     def log(self, line: str) -> None:
-        self.logs += line + "\n"
+        self.logs += plain(line) + "\n"
 
     def begin(self) -> None:
         """A new attempt: what was delivered is expected again."""
@@ -80,6 +104,38 @@ class Live:
         """Whether all that was delivered before has come again."""
         return not self._expected
 
+    # ---- canceling --------------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str, cancel_us: int | None = None) -> None:
+        """It shall stop, for the first reason that there is; `cancel_us` is when the store was told."""
+        self.stored = replace(self.stored, cancel_us=cancel_us or self.stored.cancel_us)
+        self.reason = self.reason or reason
+        self.canceled = True
+        if self._on_cancel is not None:
+            self._on_cancel()
+
+    async def unless_canceled(self, work: Awaitable[T]) -> T | None:
+        """What `work` gives, or None as soon as it is canceled."""
+        doing = asyncio.ensure_future(work)
+        with self.when_canceled(doing.cancel):
+            try:
+                return await doing
+            except asyncio.CancelledError:
+                if doing.cancelled() and self.canceled and not _is_cancelled():
+                    return None
+                raise
+
+    @contextmanager
+    def when_canceled(self, stop: Callable[[], object]) -> Iterator[None]:
+        """`stop` is called when it is canceled meanwhile, or was before."""
+        self._on_cancel = stop
+        if self.canceled:
+            stop()
+        try:
+            yield
+        finally:
+            self._on_cancel = None
+
     # ---- waiting ----------------------------------------------------------------------------------------------------
 
     def tell(self) -> None:
@@ -93,6 +149,12 @@ class Live:
         self.done.set()
         self.tell()
 
+    async def ended(self, seconds: float) -> None:
+        """Wait until it has ended, or is another's, or `seconds` have passed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.done.wait()
+
     async def change(self, seconds: float) -> None:
         """Wait until something changes, or `seconds` have passed."""
         if self.done.is_set():
@@ -102,3 +164,14 @@ class Live:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.shield(self._changed)
+
+
+def plain(text: str) -> str:
+    """A text as every database takes it: one of them refuses a character that callers may send in JSON."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _is_cancelled() -> bool:
+    """Whether the task itself that asks was."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from ...engine.errors import TriptychError
 from ..store import predictions as statements
 from ..store.ids import new_id, now_us
-from ..store.predictions import Filter, PredictionRecord
+from ..store.predictions import Addition, Filter, PredictionRecord
 from ..store.store import Store
+from .live import plain
 from .stored import StoredGeneration, read_stored
 from .worker import PredictionWorker
 
@@ -56,41 +59,57 @@ class Predictions:
 
     async def create(self, new: NewPrediction) -> PredictionRecord:
         """Store a prediction, and see that it is run. Once this returns it survives any crash. Raises StoreError."""
-        return await self._worker.add(_recorded(new), new.generation.reads, new.replaces)
+        return (await self.create_all([new]))[0]
+
+    async def create_all(self, news: Sequence[NewPrediction]) -> list[PredictionRecord]:
+        """Store several predictions in one transaction, all or none, and see that they are run. Raises StoreError."""
+        asked = [Addition(_recorded(new), new.generation.reads, new.replaces) for new in news]
+        added = await self._worker.add(asked)
+        return [record if record.id == new.id else self._now(record) for new, record in zip(news, added, strict=True)]
 
     async def refuse(self, new: NewPrediction, reason: str) -> PredictionRecord:
         """Store a prediction that cannot be run: it has failed, for this reason. Raises StoreError."""
         record = _recorded(new)
-        logs = f"{record.logs}failed: {reason}\n"
+        logs, reason = f"{record.logs}failed: {plain(reason)}\n", plain(reason)
         ended = replace(record, status="failed", error=reason, logs=logs, completed_us=record.created_us)
         return await self._worker.add_ended(ended)
 
     async def get(self, prediction_id: str, owner: str | None) -> PredictionRecord | None:
         """The prediction as it is now, if it is the owner's (None: whoever's)."""
         live = self._worker.lives.get(prediction_id)
+        found: PredictionRecord | None = None
         if live is not None and not live.done.is_set():
-            found: PredictionRecord | None = live.record
-        else:
+            found = live.record
+        elif prediction_id.isalnum():  # not every database takes every text
             found = await self._store.read(partial(statements.get, prediction_id=prediction_id))
         return found if found is not None and owner in (None, found.owner) else None
 
     async def by_key(self, owner: str, key: str) -> PredictionRecord | None:
         """The owner's prediction with this idempotency key, as it is now."""
-        found = await self._store.read(partial(statements.by_idempotency_key, owner=owner, key=key))
-        live = None if found is None else self._worker.lives.get(found.id)
-        return found if live is None or live.done.is_set() else live.record
+        return (await self.by_keys(owner, [key])).get(key)
 
-    async def succeeded(self, owner: str, dialect: str, since_us: Sequence[int]) -> list[int]:
-        """How many of the owner's predictions succeeded since each of some moments, in microseconds."""
+    async def by_keys(self, owner: str, keys: Collection[str]) -> dict[str, PredictionRecord]:
+        """The owner's predictions with these idempotency keys, by key, as they are now."""
+        found = await self._store.read(partial(statements.by_idempotency_keys, owner=owner, keys=keys))
+        return {key: self._now(record) for key, record in found.items()}
+
+    def _now(self, record: PredictionRecord) -> PredictionRecord:
+        """A prediction as it is now, which may be ahead of the store."""
+        live = self._worker.lives.get(record.id)
+        return record if live is None or live.done.is_set() else live.record
+
+    async def succeeded(self, owner: str, dialect: str, since_us: Sequence[int]) -> list[tuple[int, int]]:
+        """How many of the owner's predictions succeeded since each of some moments, in microseconds, and what they
+        cost together, in nano-dollars.
+        """
         return await self._store.scan(
             partial(statements.succeeded, owner=owner, dialect=dialect, since_us=since_us)
         )
 
     async def page(self, only: Filter, limit: int) -> list[PredictionRecord]:
         """Up to `limit` predictions, the newest first."""
-        found = await self._store.read(partial(statements.page, only=only, limit=limit))
-        lives = self._worker.lives
-        return [lives[record.id].record if record.id in lives else record for record in found]
+        read = self._store.scan if only.searches else self._store.read
+        return [self._now(record) for record in await read(partial(statements.page, only=only, limit=limit))]
 
     async def cancel(self, record: PredictionRecord) -> PredictionRecord:
         """Ask a prediction to stop, and wait a moment until it has; the prediction as it is then. Raises StoreError."""
@@ -111,7 +130,7 @@ class Predictions:
         while True:
             left = deadline - asyncio.get_running_loop().time()
             if live := self._worker.lives.get(prediction_id):
-                await live.change(max(0.0, left))
+                await live.ended(max(0.0, left))
                 if live.stored.ended:
                     return live.stored
             record = await self.get(prediction_id, None)
@@ -124,6 +143,8 @@ class Predictions:
         """The prediction with this stream token whenever something of it has changed, last as it ended; also as it was
         after 15 s without a change. None if there is none, or its data were removed.
         """
+        if not token.isalnum():
+            return None
         record = await self._store.read(partial(statements.by_stream_token, token=token))
         if record is None or record.removed_us is not None:
             return None
@@ -155,16 +176,17 @@ class Predictions:
             record, id=new_id(), stream_token=secrets.token_hex(24), created_us=now_us(), status="starting", output=(),
             error=None, error_code=None, logs="", prompt_tokens=0, cached_tokens=0, image_tokens=0,
             completion_tokens=0, started_us=None, first_token_us=None, completed_us=None, deadline_us=None,
-            cancel_us=None, idempotency_key=None, attempt=0, worker=None,
+            cancel_us=None, idempotency_key=None, attempt=0, worker=None, cold_us=0,
+            cold_phases={}, cost_nano=None,
         )  # fmt: skip
-        return await self._worker.add(fresh, read_stored(record.generation).reads)
+        return (await self._worker.add([Addition(fresh, read_stored(record.generation).reads)]))[0]
 
 
 def _recorded(new: NewPrediction) -> PredictionRecord:
     now = now_us()
     return PredictionRecord(
         id=new.id, owner=new.owner, dialect=new.dialect, model=new.model, generation=new.generation.written(),
-        created_us=now, stream_token=secrets.token_hex(24), shown=new.shown, input=new.input, logs=new.logs,
+        created_us=now, stream_token=secrets.token_hex(24), shown=new.shown, input=new.input, logs=plain(new.logs),
         deadline_us=None if new.lasts is None else now + round(new.lasts * 1e6), webhook=new.webhook,
         webhook_events=new.webhook_events, idempotency_key=new.idempotency_key,
     )  # fmt: skip

@@ -8,21 +8,25 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from ...engine import errors
 from ...engine.request import Usage
+from ..backend import Backend
 from ..exchange import unattended
-from ..generation import Generation, ModelUnavailableError, Run, UnknownModelError
+from ..generation import Admitted, Generation, ModelUnavailableError, Picture, UnknownModelError
+from ..metered import MeteredRun
 from ..service import PictureError, Service
 from ..store import predictions as statements
 from ..store.ids import now_us
 from ..store.predictions import PredictionRecord
-from ..store.store import Store
+from ..store.store import Store, StoreError
 from ..store.webhooks import WebhookRecord
-from .live import Live
+from .live import Live, plain
 from .stored import read_stored
 
 log = logging.getLogger("triptych.server")
@@ -31,6 +35,8 @@ log = logging.getLogger("triptych.server")
 Tell = Callable[[PredictionRecord, str], list[WebhookRecord]]
 
 _FLUSH_EVERY = 0.5
+# A prediction that ends sooner, and whose start nobody is told of, is written when it ends and not before.
+_START_WITHIN = 0.25
 # A model that cannot answer now is asked again; one whose replicas die over and over is not.
 _MOST_ATTEMPTS = 3
 _LONGEST_WAIT = 30.0
@@ -48,7 +54,7 @@ class DivergedError(errors.TriptychError):
 @dataclass(slots=True)
 class PredictionRun:
     """`tell` makes the webhooks of an event; they are stored with the change that they tell of, and `told` is called.
-    `used` is what this attempt has used so far.
+    `used` is what this attempt has used so far, `cost` in nano-dollars what it comes to.
     """
 
     store: Store
@@ -57,6 +63,9 @@ class PredictionRun:
     tell: Tell
     told: Callable[[], None]
     used: Usage = field(default_factory=Usage)
+    cost: int | None = None
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _storing: asyncio.Task[None] | None = None
 
     async def work(self) -> None:
         """Run it to its end. Raises StoreError: then it is open still, and somebody takes it up again."""
@@ -66,6 +75,8 @@ class PredictionRun:
         except LostError:
             log.warning("prediction %s is another server's by now", live.stored.id)
         finally:
+            if self._storing is not None:
+                self._storing.cancel()
             live.end()
 
     async def _to_the_end(self) -> None:
@@ -76,16 +87,17 @@ class PredictionRun:
                 await self._attempt()
                 return
             except (ModelUnavailableError, errors.QueueFullError, errors.EngineStoppedError) as error:
-                died = live.stored.status == "processing"
+                died = live.started_us is not None
                 if (died and live.stored.attempt >= _MOST_ATTEMPTS) or time.monotonic() - begun > _LONGEST_START:
                     return await self._fail(error)
                 live.log(f"waiting: {error}")
-                if await self._canceled_within(min(_LONGEST_WAIT, waited)):
+                await live.unless_canceled(asyncio.sleep(min(_LONGEST_WAIT, waited)))
+                if live.canceled:
                     return await self._end("canceled")
                 waited *= 2
                 if died:  # what begins now is fenced off from what was before, and counted
                     await self._change(attempt=live.stored.attempt + 1, **self._counted())
-            except LostError:
+            except (LostError, StoreError):
                 raise
             except Exception as error:
                 return await self._fail(error)
@@ -93,95 +105,96 @@ class PredictionRun:
     async def _attempt(self) -> None:
         live, service = self.live, self.service
         record, stored = live.stored, read_stored(live.stored.generation)
-        if live.cancel.is_set():
-            return await self._end("canceled")
         live.begin()
-        exchange = unattended(f"/predictions/{record.id}", record.owner)
+        exchange = unattended(f"/predictions/{record.id}", record.owner, record.id)
         exchange.background = False
         model = service.router.find(record.model)
-        cold = model.state != "ready"
-        preparing = asyncio.ensure_future(service.pictures(model, stored.sources, record.owner))
-        pictures = await self._unless_canceled(preparing)
-        if pictures is None:
+        if model.state != "ready" and model.upstream is None:
+            await live.unless_canceled(self._cold_start(model))
+        pictures: tuple[Picture, ...] | None = ()
+        if stored.sources:
+            pictures = await live.unless_canceled(service.pictures(model, stored.sources, record.owner))
+        if pictures is None or live.canceled:
             return await self._end("canceled")
         generation = Generation(record.id, stored.prompt, stored.params, pictures, dialect=record.dialect)
-        run = service.begin(model, generation, exchange)
+        run = await service.begin(model, generation, exchange, stored.called)
         try:
-            admitted = await self._unless_canceled(asyncio.ensure_future(run.admission()))
+            admitted = await live.unless_canceled(run.admission())
             if admitted is None:
                 run.abort()
                 return await self._end("canceled")
-            if cold and model.phases:
-                phases = ", ".join(f"{name} {phase.seconds:.2f} s" for name, phase in model.phases.items())
-                live.log(f"cold start of {model.name}: {phases}")
-            await self._started(admitted.prompt_tokens, admitted.image_tokens)
+            await self._started(admitted)
             await self._generate(run)
         finally:
             run.abort()
 
-    async def _unless_canceled(self, work: asyncio.Future[Any]) -> Any:
-        """What `work` gives, or None when the prediction is canceled before."""
-        canceled = asyncio.ensure_future(self.live.cancel.wait())
-        try:
-            await asyncio.wait((work, canceled), return_when=asyncio.FIRST_COMPLETED)
-            return work.result() if work.done() else None
-        finally:
-            for task in (work, canceled):
-                task.cancel()
+    async def _cold_start(self, model: Backend) -> None:
+        """Wait for a model of this machine that does not run yet. Raises what keeps it from answering."""
+        live, begun = self.live, time.monotonic()
+        await self.service.ready(model)
+        seconds = time.monotonic() - begun
+        if live.started_us is None:  # a start in the middle is no part of the time before the first
+            live.cold_us += round(seconds * 1e6)
+            live.cold_phases = {name: round(phase.seconds, 6) for name, phase in model.phases.items()}
+        phases = ", ".join(f"{name} {phase.seconds:.2f} s" for name, phase in model.phases.items())
+        live.log(f"cold start of {model.name}, {seconds:.2f} s: {phases or 'it tells no phases'}")
 
-    async def _started(self, prompt_tokens: int, image_tokens: int) -> None:
+    async def _started(self, admitted: Admitted) -> None:
         live, now = self.live, now_us()
-        if live.stored.status == "starting":
-            waited = (now - live.stored.created_us) / 1e6
-            images = f", {image_tokens} of images" if image_tokens else ""
-            live.log(f"started after {waited:.3f} s: {prompt_tokens} prompt tokens{images}")
-            await self._change("start", "logs", status="processing", started_us=now)
+        if live.started_us is not None:
+            return
+        waited = (now - live.stored.created_us) / 1e6
+        images = f", {admitted.image_tokens} of images" if admitted.image_tokens else ""
+        live.log(f"started after {waited:.3f} s: {admitted.prompt_tokens} prompt tokens{images}")
+        live.start(now)
+        if self.tell(live.record, "start") or self.tell(live.record, "logs"):
+            await self._change("start", "logs")
 
-    async def _generate(self, run: Run) -> None:
+    async def _generate(self, run: MeteredRun) -> None:
         live, flushed = self.live, time.monotonic()
-        watching = asyncio.create_task(self._abort_when_canceled(run))
+        late = asyncio.get_running_loop().call_later(_START_WITHIN, self._store_late)
         try:
-            async for pieces in run:
-                if not live.append("".join(piece.text for piece in pieces)):
-                    raise DivergedError("it was interrupted, and a second attempt gave another text")
-                live.first_token_us = live.first_token_us or now_us()
-                if time.monotonic() - flushed > _FLUSH_EVERY and not live.flushed:
-                    flushed = time.monotonic()
-                    await self._change("output", first_token_us=live.first_token_us)
+            with live.when_canceled(run.abort):
+                async for pieces in run:
+                    if not live.append("".join(piece.text for piece in pieces)):
+                        raise DivergedError("it was interrupted, and a second attempt gave another text")
+                    live.first_token_us = live.first_token_us or now_us()
+                    if time.monotonic() - flushed > _FLUSH_EVERY and not live.flushed:
+                        flushed = time.monotonic()
+                        await self._change("output")
         finally:
-            watching.cancel()
+            late.cancel()
             if run.end is not None:
-                self.used = run.end.usage
-        if live.cancel.is_set():
+                self.used, self.cost = run.end.usage, run.cost_nano
+        if live.canceled:
             return await self._end("canceled")
         if not live.repeated:
             raise DivergedError("it was interrupted, and a second attempt gave a shorter text")
         await self._end("succeeded")
 
-    async def _abort_when_canceled(self, run: Run) -> None:
-        await self.live.cancel.wait()
-        run.abort()
+    def _store_late(self) -> None:
+        """It takes longer: its start is written now, beside what it does."""
+        if not self.live.flushed:
+            self._storing = asyncio.ensure_future(self._store_start())
 
-    async def _canceled_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.live.cancel.wait()
-        return self.live.cancel.is_set()
+    async def _store_start(self) -> None:
+        with suppress(LostError, StoreError):  # whoever writes next hears of it too
+            await self._change()
 
     # ---- what is stored ---------------------------------------------------------------------------------------------
 
     async def _change(self, *events: str, **values: Any) -> None:
-        """Store what is new, and what is to be told of it. Raises LostError."""
+        """Store what is new, and what is to be told of it; one change after the other. Raises LostError."""
         live = self.live
-        before = live.stored
-        values |= {"output": tuple(live.output), "logs": live.logs}
-        after = replace(before, **values)
-        told = [message for event in events for message in self.tell(after, event)]
-        if not await self.store.write(partial(statements.change, record=before, webhooks=told, **values)):
-            raise LostError
-        if told:
-            self.told()
-        live.store(values)
+        async with self._changing:
+            before, values = live.stored, live.ahead | values
+            after = replace(before, **values)
+            told = [message for event in events for message in self.tell(after, event)]
+            if not await self.store.write(partial(statements.change, record=before, webhooks=told, **values)):
+                raise LostError
+            if told:
+                self.told()
+            live.store(values)
 
     def _counted(self) -> dict[str, int]:
         used, self.used = self.used, Usage()
@@ -194,12 +207,13 @@ class PredictionRun:
         elif status == "succeeded":
             live.log(f"finished: {self.used.completion_tokens} tokens")
         ended = {"status": status, "error": error, "error_code": code, "completed_us": now_us()}
-        await self._change("completed", **ended, first_token_us=live.first_token_us, **self._counted())
+        ended |= {"cost_nano": self.cost}
+        await self._change("completed", **ended, **self._counted())
 
     async def _fail(self, error: Exception) -> None:
         if not isinstance(error, errors.TriptychError):
             log.exception("prediction %s failed", self.live.stored.id, exc_info=error)
-        told = _reason(error)
+        told = plain(_reason(error))
         self.live.log(f"failed: {told}")
         await self._end("failed", told, _code(error))
 

@@ -13,11 +13,14 @@ from ..service import FILE
 
 
 class StoredGeneration(msgspec.Struct, frozen=True):
-    """`sources` are URLs of images, or `service.FILE` with the id of a stored file, in the order of their places."""
+    """`sources` are URLs of images, or `service.FILE` with the id of a stored file, in the order of their places.
+    `called` is the name of the model that was asked for.
+    """
 
     prompt: ChatPrompt | RawPrompt
     params: SamplingParams
     sources: tuple[str, ...] = ()
+    called: str = ""
 
     @property
     def reads(self) -> list[str]:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, TypeVar
+
+from msgspec import structs
 
 from ..service import Service
+from ..store import leases
 from ..store import predictions as statements
 from ..store.ids import new_id, now_us
-from ..store.predictions import PredictionRecord
+from ..store.predictions import Addition, PredictionRecord
 from ..store.store import Store, StoreError
 from .live import Live
 from .run import PredictionRun, Tell
 
 log = logging.getLogger("triptych.server")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,52 +55,89 @@ class PredictionWorker:
         # Models that predictions wait for in the store: new ones queue behind those.
         self._behind: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # What goes to its end also if nobody waits for it any more.
+        self._claiming: set[asyncio.Task[Any]] = set()
         self._woken = asyncio.Event()
         self._main: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take up what an earlier server left. Raises StoreError."""
         if self._store.alone:
-            await self._store.write(statements.release)
-        self._behind = set(await self._store.read(partial(statements.waiting_models, now_us=now_us())))
+            await self._store.write(leases.release)
+        await self._see_what_waits()
         self._main = [asyncio.create_task(self._look()), asyncio.create_task(self._keep())]
 
     async def stop(self) -> None:
         """Leave what is under way to the next server."""
+        if self._claiming:
+            await asyncio.wait(self._claiming)
         for tasks in (self._main, [*self._tasks]):  # first what takes up more
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
         with suppress(StoreError):
-            await self._store.write(partial(statements.release, worker=self._name))
+            await self._store.write(partial(leases.release, worker=self._name))
 
-    async def add(
-        self, record: PredictionRecord, reads: Collection[str] = (), replaces: bool = False
-    ) -> PredictionRecord:
-        """Store a new prediction, which reads the files with the ids `reads`, and see that it is run. Once this returns
-        it is acknowledged. `replaces` is as in the statement. Raises StoreError.
+    async def add(self, additions: Sequence[Addition]) -> list[PredictionRecord]:
+        """Store new predictions, all or none, and see that they are run; for one whose key another has, that one. Once
+        this returns they are acknowledged. Raises StoreError.
         """
-        model, now = record.model, now_us()
-        at_once = self._room(model) > 0 and model not in self._behind
-        if at_once:
-            record = replace(record, worker=self._name, attempt=1, due_us=self._until(now))
-            self._running[model] += 1
-        else:
-            record = replace(record, due_us=record.created_us)
+        return await self._surely(self._add(additions))
+
+    async def _add(self, additions: Sequence[Addition]) -> list[PredictionRecord]:
+        mine = [self._placed(addition) for addition in additions]
+        begun = {each.record.id for each in mine if each.record.worker is not None}
         try:
-            added = await self._store.write(partial(statements.add, record=record, reads=reads, replaces=replaces))
+            added = await self._store.write(partial(statements.add_some, additions=mine))
         except BaseException:
-            self._running[model] -= at_once
+            for each in mine:
+                self._running[each.record.model] -= each.record.id in begun
             raise
-        if added.id != record.id:  # it was asked before
-            self._running[model] -= at_once
-        elif at_once:
-            self._begin(added)
-        else:
-            self._behind.add(model)
-            self._woken.set()
+        for each, record in zip(mine, added, strict=True):
+            if record.id != each.record.id:  # it was asked before
+                self._running[each.record.model] -= each.record.id in begun
+            elif record.id in begun:
+                self._begin(record)
+            else:
+                self._behind.add(record.model)
+                self._woken.set()
+                self._give_up_late(record)
         return added
+
+    def _give_up_late(self, record: PredictionRecord) -> None:
+        """See that a prediction that waits ends at its deadline: whoever has it then does that."""
+        if record.deadline_us is None:
+            return
+
+        def late() -> None:
+            if record.id not in self.lives and self._main:
+                task = asyncio.ensure_future(self._end_late(record.id))
+                self._claiming.add(task)
+                task.add_done_callback(self._claiming.discard)
+
+        asyncio.get_running_loop().call_later(_seconds_to(record.deadline_us), late)
+
+    async def _end_late(self, prediction_id: str) -> None:
+        with suppress(StoreError):  # it ends when it is claimed
+            await self._end_unclaimed(prediction_id)
+
+    def _placed(self, addition: Addition) -> Addition:
+        """The same with its worker: this one if there is room, which is taken; else whoever has some."""
+        record, now = addition.record, now_us()
+        if self._room(record.model) > 0 and record.model not in self._behind:
+            self._running[record.model] += 1
+            record = structs.replace(record, worker=self._name, attempt=1, due_us=self._until(now))
+        else:
+            record = structs.replace(record, due_us=record.created_us)
+        return replace(addition, record=record)
+
+    async def _surely(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives. What the store says is this worker's must be begun, whoever does not wait for it."""
+        task = asyncio.ensure_future(work)
+        self._claiming.add(task)
+        task.add_done_callback(self._claiming.discard)
+        return await asyncio.shield(task)
 
     async def add_ended(self, record: PredictionRecord) -> PredictionRecord:
         """Store a prediction that has ended before it began, and what is to be told of it. Raises StoreError."""
@@ -109,17 +152,19 @@ class PredictionWorker:
     ) -> None:
         """Stop a prediction that runs here; `cancel_us` is when the store was told to."""
         if live := self.lives.get(prediction_id):
-            live.store({"cancel_us": cancel_us})
-            live.reason = live.reason or reason
-            live.cancel.set()
+            live.cancel(reason, cancel_us)
 
     async def end_unclaimed(self, prediction_id: str) -> None:
         """Take a prediction that nobody works on and that shall be canceled, so that it ends at once."""
+        if prediction_id not in self.lives:
+            await self._surely(self._end_unclaimed(prediction_id))
+
+    async def _end_unclaimed(self, prediction_id: str) -> None:
         now = now_us()
         take = partial(
-            statements.take, prediction_id=prediction_id, worker=self._name, now_us=now, until_us=self._until(now)
+            leases.take, prediction_id=prediction_id, worker=self._name, now_us=now, until_us=self._until(now)
         )
-        if prediction_id not in self.lives and (record := await self._store.write(take)) is not None:
+        if (record := await self._store.write(take)) is not None:
             self._running[record.model] += 1
             self._begin(record)
 
@@ -145,9 +190,11 @@ class PredictionWorker:
         deadline = live.stored.deadline_us
         timer = None
         if deadline is not None:
-            seconds = max(0.0, (deadline - now_us()) / 1e6)
-            late = partial(self.cancel, live.stored.id, reason="canceled: its deadline has passed")
-            timer = asyncio.get_running_loop().call_later(seconds, late)
+            late = partial(live.cancel, "canceled: its deadline has passed")
+            if (seconds := _seconds_to(deadline)) > 0:
+                timer = asyncio.get_running_loop().call_later(seconds, late)
+            else:
+                late()
         try:
             await run.work()
         except StoreError as error:
@@ -193,7 +240,7 @@ class PredictionWorker:
             return
         now = now_us()
         claim = partial(
-            statements.claim, worker=self._name, model=model, now_us=now, until_us=self._until(now), limit=room
+            leases.claim, worker=self._name, model=model, now_us=now, until_us=self._until(now), limit=room
         )
         taken = await self._store.write(claim)
         if len(taken) < room:
@@ -206,19 +253,36 @@ class PredictionWorker:
             self._begin(record)
 
     async def _keep(self) -> None:
-        """Renew the leases, and hear of cancellations that came to other servers."""
+        """Renew the leases of what runs, hear of cancellations that came to other servers, and see what was left."""
         while True:
             await asyncio.sleep(self._pace.lease / 3)
             try:
-                await self._store.write(partial(statements.renew, worker=self._name, until_us=self._until(now_us())))
-                if not self._store.alone and self.lives:
-                    await self._hear()
+                if self.lives:
+                    until = self._until(now_us())
+                    await self._store.write(
+                        partial(leases.renew, worker=self._name, ids=list(self.lives), until_us=until)
+                    )
+                    if not self._store.alone:
+                        await self._hear()
+                await self._see_what_waits()
             except StoreError as error:
                 log.error("leases cannot be renewed: %s", error)
 
+    async def _see_what_waits(self) -> None:
+        """New servers find what earlier ones left, and this one what it was interrupted at and nobody has any more."""
+        models = [model.name for model in self._service.router.models]
+        waiting = await self._store.read(partial(leases.waiting_models, models=models, now_us=now_us()))
+        if not self._behind.issuperset(waiting):
+            self._behind.update(waiting)
+            self._woken.set()
+
     async def _hear(self) -> None:
         ids = list(self.lives)
-        mine = await self._store.read(partial(statements.still_mine, worker=self._name, ids=ids))
+        mine = await self._store.read(partial(leases.still_mine, worker=self._name, ids=ids))
         for prediction_id in ids:
             if (cancel_us := mine.get(prediction_id)) is not None:
                 self.cancel(prediction_id, cancel_us)
+
+
+def _seconds_to(moment_us: int) -> float:
+    return max(0.0, (moment_us - now_us()) / 1e6)

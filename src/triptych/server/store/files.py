@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from .prepared import Prepared
 from .tables import files
 
 
@@ -30,19 +31,30 @@ class FileRecord:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def _record(row: Row[Any]) -> FileRecord:
-    values = dict(row._mapping)
+# As rows come from the database, and as fields are in a record.
+_NAMES = tuple(files.c.keys())
+_ADD = Prepared(insert(files), _NAMES)
+_GET = Prepared(select(files).where(files.c.id == bindparam("wanted")))
+_EXTEND = Prepared(
+    update(files)
+    .where(files.c.id == bindparam("wanted"), files.c.expires_us < bindparam("until_us"))
+    .values(expires_us=bindparam("until_us"))
+)
+
+
+def _record(row: Sequence[Any]) -> FileRecord:
+    values = dict(zip(_NAMES, row, strict=True))
     return FileRecord(**values | {"details": json.loads(values["details"])})
 
 
 def add(connection: Connection, record: FileRecord) -> None:
-    details = json.dumps(record.details, separators=(",", ":"))
-    connection.execute(insert(files).values(asdict(record) | {"details": details}))
+    values = {name: getattr(record, name) for name in _NAMES}
+    _ADD.run(connection, values | {"details": json.dumps(record.details, separators=(",", ":"))})
 
 
 def get(connection: Connection, file_id: str, now_us: int) -> FileRecord | None:
     """The file, unless it has expired."""
-    row = connection.execute(select(files).where(files.c.id == file_id)).one_or_none()
+    row = _GET.one(connection, {"wanted": file_id})
     found = _record(row) if row is not None else None
     return None if found is None or (found.expires_us is not None and found.expires_us <= now_us) else found
 
@@ -70,8 +82,7 @@ def page(
 
 def extend(connection: Connection, file_id: str, expires_us: int) -> None:
     """A file that has not expired stays until `expires_us` at least."""
-    sooner = (files.c.id == file_id) & (files.c.expires_us < expires_us)
-    connection.execute(update(files).where(sooner).values(expires_us=expires_us))
+    _EXTEND.run(connection, {"wanted": file_id, "until_us": expires_us})
 
 
 def remove(connection: Connection, file_id: str) -> bool:

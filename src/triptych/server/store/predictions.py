@@ -5,14 +5,16 @@ prediction that has ended never changes but for the removal of its data.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from msgspec.structs import replace
+from sqlalchemy import Connection, bindparam, func, insert, null, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ...engine.request import Usage
+from .prepared import Prepared
 from .tables import prediction_files, predictions
 from .webhooks import WebhookRecord, add_all
 
@@ -21,11 +23,12 @@ ENDED = ("succeeded", "failed", "canceled")
 INPUT_FILE = "prediction_input"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictionRecord:
+class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction. Times are in microseconds. `model` is the served name that runs it; `shown` is what its dialect
     shows of it beside, `input` what the caller sent; `generation` is what is run, as JSON. `output` only ever grows.
     `error_code` says in a word what kind of failure `error` is, for dialects that have codes of their own.
+    `cold_us` is how long it waited for its model to start, and `cold_phases` the seconds that each phase of the start
+    took. `cost_nano` is what it cost, in nano-dollars, once it has ended.
     """
 
     id: str
@@ -35,8 +38,8 @@ class PredictionRecord:
     generation: str
     created_us: int
     stream_token: str
-    shown: dict[str, Any] = field(default_factory=dict)
-    input: dict[str, Any] = field(default_factory=dict)
+    shown: dict[str, Any] = {}
+    input: dict[str, Any] = {}
     status: str = "starting"
     output: tuple[str, ...] = ()
     error: str | None = None
@@ -58,6 +61,9 @@ class PredictionRecord:
     worker: str | None = None
     attempt: int = 0
     due_us: int | None = None
+    cold_us: int = 0
+    cold_phases: dict[str, float] = {}
+    cost_nano: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -68,37 +74,62 @@ class PredictionRecord:
         return Usage(self.prompt_tokens, self.cached_tokens, self.image_tokens, self.completion_tokens)
 
 
-_JSON = ("shown", "input", "output", "webhook_events")
-_LISTS = ("output", "webhook_events")
-_NAMES = tuple(each.name for each in fields(PredictionRecord))
+_JSON = ("shown", "input", "output", "webhook_events", "cold_phases")
+_NAMES = PredictionRecord.__struct_fields__
+# As rows come from the database.
+_COLUMNS = tuple(predictions.c.keys())
+# What an attempt changes, beside what ends it.
+_CHANGED = (
+    "status", "output", "error", "error_code", "logs", "prompt_tokens", "cached_tokens", "image_tokens",
+    "completion_tokens", "started_us", "first_token_us", "completed_us", "attempt", "cold_us", "cold_phases",
+    "cost_nano",
+)  # fmt: skip
 
 
 def row_of(record: PredictionRecord) -> dict[str, Any]:
     """The columns of a record."""
-    values = {name: getattr(record, name) for name in _NAMES}
-    return values | {name: _json(values[name]) for name in _JSON}
+    return {
+        name: _json(getattr(record, name)) if name in _JSON else getattr(record, name)
+        for name in _NAMES
+    }
 
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _record(row: Row[Any]) -> PredictionRecord:
-    values = dict(row._mapping)
+def record_of(row: Sequence[Any]) -> PredictionRecord:
+    """The record of a whole row."""
+    values = dict(zip(_COLUMNS, row, strict=True))
     for name in _JSON:
         values[name] = msgspec.json.decode(values[name])
-    return PredictionRecord(**values | {name: tuple(values[name]) for name in _LISTS})
+    values["output"], values["webhook_events"] = tuple(values["output"]), tuple(values["webhook_events"])
+    return PredictionRecord(**values)
 
 
-# Built once: making a statement costs several times what running it does.
-_ADD = insert(predictions)
-_GET = select(predictions).where(predictions.c.id == bindparam("wanted"))
-_CHANGE = update(predictions).where(
+_SAME_KEY = ("owner", "idempotency_key")
+_ADD = Prepared(
+    sqlite.insert(predictions).on_conflict_do_nothing(_SAME_KEY),
+    _COLUMNS,
+    postgresql.insert(predictions).on_conflict_do_nothing(index_elements=_SAME_KEY),
+)
+_GET = Prepared(select(predictions).where(predictions.c.id == bindparam("wanted")))
+_OF_KEY = (predictions.c.owner == bindparam("of_owner")) & (predictions.c.idempotency_key == bindparam("key"))
+_BY_KEY = Prepared(select(predictions).where(_OF_KEY))
+_OVER = or_(
+    predictions.c.status == "failed", predictions.c.status == "canceled", predictions.c.removed_us.is_not(None)
+)
+_LET_GO = Prepared(update(predictions).where(_OF_KEY, _OVER).values(idempotency_key=null()))
+_READS = Prepared(insert(prediction_files), tuple(prediction_files.c.keys()))
+_BY_STREAM = Prepared(select(predictions).where(predictions.c.stream_token == bindparam("wanted")))
+_MINE = update(predictions).where(
     predictions.c.id == bindparam("wanted"),
     predictions.c.worker == bindparam("of_worker"),
     predictions.c.attempt == bindparam("of_attempt"),
     predictions.c.due_us.is_not(None),
 )
+_CHANGE = Prepared(_MINE, _CHANGED)
+_END = Prepared(_MINE.values(due_us=null(), worker=null()), _CHANGED)
 
 
 def add(
@@ -109,66 +140,89 @@ def add(
     owner's idempotency key, what is there already. If it `replaces`, one that came to nothing, or whose data were
     removed, leaves it the key.
     """
-    if record.idempotency_key is None:
-        connection.execute(_ADD, row_of(record))
-    elif (there := _there_already(connection, record, replaces)) is not None:
-        return there
-    if reads:
-        rows = [{"prediction_id": record.id, "file_id": file_id} for file_id in dict.fromkeys(reads)]
-        connection.execute(insert(prediction_files), rows)
+    while not _ADD.run(connection, row_of(record)):
+        key = {"of_owner": record.owner, "key": record.idempotency_key}
+        if replaces and _LET_GO.run(connection, key):
+            continue
+        if (row := _BY_KEY.one(connection, key)) is not None:
+            return record_of(row)
+    for file_id in dict.fromkeys(reads):
+        _READS.run(connection, {"prediction_id": record.id, "file_id": file_id})
     add_all(connection, webhooks)
     return record
 
 
-def _there_already(connection: Connection, record: PredictionRecord, replaces: bool) -> PredictionRecord | None:
-    """Keep `record`, or find what has its owner's idempotency key."""
-    same = (predictions.c.owner == record.owner) & (predictions.c.idempotency_key == record.idempotency_key)
-    if replaces:
-        over = predictions.c.status.in_(("failed", "canceled")) | predictions.c.removed_us.is_not(None)
-        connection.execute(update(predictions).where(same, over).values(idempotency_key=None))
-    try:
-        with connection.begin_nested():
-            connection.execute(_ADD, row_of(record))
-    except IntegrityError:
-        return _record(connection.execute(select(predictions).where(same)).one())
-    return None
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What `add` keeps, without anything to tell."""
+
+    record: PredictionRecord
+    reads: Collection[str] = ()
+    replaces: bool = False
+
+
+def add_some(connection: Connection, additions: Sequence[Addition]) -> list[PredictionRecord]:
+    """Keep all of several or none, as `add` does. Keys are taken in their order, so that two servers never wait for
+    each other's.
+    """
+    added: dict[str, PredictionRecord] = {}
+    for addition in sorted(additions, key=lambda addition: addition.record.idempotency_key or ""):
+        added[addition.record.id] = add(
+            connection, addition.record, reads=addition.reads, replaces=addition.replaces
+        )
+    return [added[addition.record.id] for addition in additions]
 
 
 def get(connection: Connection, prediction_id: str) -> PredictionRecord | None:
-    row = connection.execute(_GET, {"wanted": prediction_id}).one_or_none()
-    return None if row is None else _record(row)
+    row = _GET.one(connection, {"wanted": prediction_id})
+    return None if row is None else record_of(row)
 
 
 def by_idempotency_key(connection: Connection, owner: str, key: str) -> PredictionRecord | None:
-    same = (predictions.c.owner == owner) & (predictions.c.idempotency_key == key)
-    row = connection.execute(select(predictions).where(same)).one_or_none()
-    return None if row is None else _record(row)
+    return by_idempotency_keys(connection, owner, [key]).get(key)
+
+
+def by_idempotency_keys(connection: Connection, owner: str, keys: Collection[str]) -> dict[str, PredictionRecord]:
+    """The owner's predictions with these keys, by key."""
+    rows = {key: _BY_KEY.one(connection, {"of_owner": owner, "key": key}) for key in keys}
+    return {key: record_of(row) for key, row in rows.items() if row is not None}
 
 
 def by_stream_token(connection: Connection, token: str) -> PredictionRecord | None:
-    row = connection.execute(select(predictions).where(predictions.c.stream_token == token)).one_or_none()
-    return None if row is None else _record(row)
+    row = _BY_STREAM.one(connection, {"wanted": token})
+    return None if row is None else record_of(row)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which predictions a list shows: of one owner (None: of all), with an id below or above another's, in a time."""
+    """Which predictions a list shows: of one owner (None: of all), with an id below or above another's, in a time;
+    `part` is a text somewhere in the id.
+    """
 
     owner: str | None = None
     dialect: str | None = None
     status: str | None = None
+    model: str | None = None
+    part: str | None = None
     below: str | None = None
     above: str | None = None
     from_us: int | None = None
     before_us: int | None = None
 
+    @property
+    def searches(self) -> bool:
+        """Whether many may have to be looked at for a few: no index has them together."""
+        return any(value is not None for value in (self.dialect, self.status, self.model, self.part))
+
 
 def page(connection: Connection, only: Filter, limit: int) -> list[PredictionRecord]:
     """Up to `limit` predictions, the newest first; with `above`, those next to it."""
     query = select(predictions)
-    for column, value in (("owner", only.owner), ("dialect", only.dialect), ("status", only.status)):
-        if value is not None:
+    for column in ("owner", "dialect", "status", "model"):
+        if (value := getattr(only, column)) is not None:
             query = query.where(predictions.c[column] == value)
+    if only.part is not None:
+        query = query.where(predictions.c.id.contains(only.part, autoescape=True))
     if only.below is not None:
         query = query.where(predictions.c.id < only.below)
     if only.above is not None:
@@ -179,83 +233,34 @@ def page(connection: Connection, only: Filter, limit: int) -> list[PredictionRec
         query = query.where(predictions.c.created_us < only.before_us)
     upward = only.above is not None
     query = query.order_by(predictions.c.id if upward else predictions.c.id.desc()).limit(limit)
-    found = [_record(row) for row in connection.execute(query)]
+    found = [record_of(row) for row in connection.execute(query)]
     return found[::-1] if upward else found
 
 
-def succeeded(connection: Connection, owner: str, dialect: str, since_us: Sequence[int]) -> list[int]:
-    """How many predictions of `owner` succeeded since each of some moments. It looks at all of them."""
+def succeeded(
+    connection: Connection, owner: str, dialect: str, since_us: Sequence[int]
+) -> list[tuple[int, int]]:
+    """How many predictions of `owner` succeeded since each of some moments, and what they cost together, in
+    nano-dollars. It looks at all of them.
+    """
     good = (
         (predictions.c.owner == owner) & (predictions.c.dialect == dialect) & (predictions.c.status == "succeeded")
     )
-    counted = (func.count().filter(predictions.c.completed_us >= moment) for moment in since_us)
-    return list(connection.execute(select(*counted).where(good)).one())
-
-
-# ---- a worker's -----------------------------------------------------------------------------------------------------
-
-
-def claim(
-    connection: Connection, worker: str, model: str, now_us: int, until_us: int, limit: int
-) -> list[PredictionRecord]:
-    """The longest waiting predictions of `model` that nobody works on; they are this worker's until `until_us`."""
-    pick = (
-        select(predictions.c.id)
-        .where(predictions.c.model == model, predictions.c.due_us <= now_us)
-        .order_by(predictions.c.due_us)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("pick")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    taken = (
-        update(predictions)
-        .where(predictions.c.id.in_(select(pick.c.id)))
-        .values(worker=worker, due_us=until_us, attempt=predictions.c.attempt + 1)
-        .returning(predictions)
-    )
-    return sorted((_record(row) for row in connection.execute(taken)), key=lambda record: record.id)
-
-
-def renew(connection: Connection, worker: str, until_us: int) -> None:
-    """All that a worker has stays its own until `until_us`."""
-    mine = (predictions.c.worker == worker) & predictions.c.due_us.is_not(None)
-    connection.execute(update(predictions).where(mine).values(due_us=until_us))
-
-
-def still_mine(connection: Connection, worker: str, ids: Collection[str]) -> dict[str, int | None]:
-    """Of `ids`, those that the worker still has, and when each was asked to be canceled."""
-    query = select(predictions.c.id, predictions.c.cancel_us).where(
-        predictions.c.id.in_(list(ids)), predictions.c.worker == worker, predictions.c.due_us.is_not(None)
-    )
-    return {row.id: row.cancel_us for row in connection.execute(query)}
-
-
-def release(connection: Connection, worker: str | None = None) -> None:
-    """A worker leaves what it has to others; without a name all do, which is for a server that is alone to say."""
-    whose = predictions.c.worker.is_not(None) if worker is None else predictions.c.worker == worker
-    connection.execute(
-        update(predictions)
-        .where(whose, predictions.c.due_us.is_not(None))
-        .values(worker=None, due_us=predictions.c.created_us)
-    )
-
-
-def waiting_models(connection: Connection, now_us: int) -> list[str]:
-    """Models that predictions wait for which nobody works on."""
-    query = select(predictions.c.model).where(predictions.c.due_us <= now_us).distinct()
-    return list(connection.scalars(query))
+    since = [predictions.c.completed_us >= moment for moment in since_us]
+    counts = (func.count().filter(each) for each in since)
+    costs = (func.coalesce(func.sum(predictions.c.cost_nano).filter(each), 0) for each in since)
+    found = [int(each) for each in connection.execute(select(*counts, *costs).where(good)).one()]
+    return list(zip(found[: len(since)], found[len(since) :], strict=True))
 
 
 def change(
     connection: Connection, record: PredictionRecord, webhooks: Sequence[WebhookRecord] = (), **values: Any
 ) -> bool:
     """Change a prediction that is still this attempt's, and write what is to be told of it; whether it was."""
+    after = replace(record, **values)
+    row = {name: _json(getattr(after, name)) if name in _JSON else getattr(after, name) for name in _CHANGED}
     mine = {"wanted": record.id, "of_worker": record.worker, "of_attempt": record.attempt}
-    values |= {name: _json(values[name]) for name in _JSON if name in values}
-    if values.get("status") in ENDED:
-        values |= {"due_us": None, "worker": None}
-    if not connection.execute(_CHANGE, {**values, **mine}).rowcount:
+    if not (_END if after.ended else _CHANGE).run(connection, row | mine):
         return False
     add_all(connection, webhooks)
     return True
@@ -271,20 +276,6 @@ def ask_to_cancel(connection: Connection, prediction_id: str, now_us: int) -> Pr
         .values(cancel_us=now_us)
     )
     return get(connection, prediction_id)
-
-
-def take(
-    connection: Connection, prediction_id: str, worker: str, now_us: int, until_us: int
-) -> PredictionRecord | None:
-    """One prediction, if nobody works on it; it is this worker's until `until_us`."""
-    taken = (
-        update(predictions)
-        .where(predictions.c.id == prediction_id, predictions.c.due_us <= now_us)
-        .values(worker=worker, due_us=until_us, attempt=predictions.c.attempt + 1)
-        .returning(predictions)
-    )
-    row = connection.execute(taken).one_or_none()
-    return None if row is None else _record(row)
 
 
 def with_usage(record: PredictionRecord, usage: Usage) -> dict[str, int]:

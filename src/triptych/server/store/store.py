@@ -11,16 +11,19 @@ import logging
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ...engine.errors import TriptychError
+from .group import Group
 from .lock import FolderLock
 from .migrate import upgrade
+from .prepared import driver_of
 
 log = logging.getLogger("triptych.server")
 
@@ -47,7 +50,9 @@ class Store(ABC):
 
     @abstractmethod
     async def write(self, work: Work[T]) -> T:
-        """Run work as one transaction: all of it is kept, or nothing if it raises. Raises StoreError."""
+        """Run work as one transaction, or a part of one: all of it is kept, or nothing if it raises. It may be run more
+        than once before it is kept. Raises StoreError.
+        """
 
     @abstractmethod
     async def scan(self, work: Work[T]) -> T:
@@ -76,13 +81,21 @@ class SQLiteStore(Store):
             self._lock.release()
             raise _store_error(error, str(path)) if isinstance(error, SQLAlchemyError) else error from error
         # The event loop's own, always open: taking one from the pool costs as much as the statement.
-        self._on_loop = {engine: engine.connect() for engine in (self._writer, self._reader)}
+        self._reads, self._writes = self._reader.connect(), self._writer.connect()
+        self._group = Group(partial(_run, self._writes), _is_locked, _LOCKED_STEP, _LOCKED_WAIT)
 
     async def read(self, work: Work[T]) -> T:
-        return await self._patiently(self._reader, work)
+        deadline = asyncio.get_running_loop().time() + _LOCKED_WAIT
+        while True:
+            try:
+                return _read(self._reads, work)
+            except StoreError as error:
+                if not _is_locked(error) or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_LOCKED_STEP)
 
     async def write(self, work: Work[T]) -> T:
-        return await self._patiently(self._writer, work)
+        return cast(T, await self._group.write(work))
 
     async def scan(self, work: Work[T]) -> T:
         return await asyncio.to_thread(self._scan, work)
@@ -91,19 +104,10 @@ class SQLiteStore(Store):
         with self._reader.connect() as connection:
             return _run(connection, work)
 
-    async def _patiently(self, engine: Engine, work: Work[T]) -> T:
-        deadline = asyncio.get_running_loop().time() + _LOCKED_WAIT
-        while True:
-            try:
-                return _run(self._on_loop[engine], work)
-            except StoreError as error:
-                if "locked" not in str(error) or asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(_LOCKED_STEP)
-
     async def close(self) -> None:
-        for connection in self._on_loop.values():
-            connection.close()
+        self._group.finish()
+        self._reads.close()
+        self._writes.close()
         self._writer.dispose()
         self._reader.dispose()
         self._lock.release()
@@ -118,15 +122,32 @@ def _prepare(engine: Engine, begin: str) -> None:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        driver_of(connection).execute(begin)
 
 
 def _run(connection: Connection, work: Work[T]) -> T:
     try:
         with connection.begin():
             return work(connection)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise _store_error(error) from error
+
+
+def _read(connection: Connection, work: Work[T]) -> T:
+    """On the event loop nothing changes between two statements of one work, so that beginning and ending a transaction,
+    which takes longer than what is read, is left out; what SQLAlchemy has begun is ended.
+    """
+    try:
+        return work(connection)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise _store_error(error) from error
+    finally:
+        if connection.in_transaction():
+            connection.rollback()
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, StoreError) and "locked" in str(error)
 
 
 class PostgresStore(Store):

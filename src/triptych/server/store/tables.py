@@ -108,6 +108,9 @@ predictions = Table(
     Column("worker", Text),
     Column("attempt", Integer, nullable=False),
     Column("due_us", BigInteger),
+    Column("cost_nano", BigInteger),
+    Column("cold_us", BigInteger, nullable=False),
+    Column("cold_phases", Text, nullable=False),
     Index(None, "owner", "id"),
     Index(None, "model", "due_us"),
     Index(None, "completed_us"),
@@ -168,4 +171,86 @@ secrets = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
+)
+
+# Keys, each remembered by the hash of its secret. `id` is what rows call their owner, and stays when the secret
+# changes; `earlier` is the hash before, which lets in until `earlier_until_us`. `limits` are as JSON.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("start", Text, nullable=False),
+    Column("earlier", Text),
+    Column("earlier_until_us", BigInteger),
+    Column("name", Text, nullable=False),
+    Column("admin", Integer, nullable=False),
+    Column("limits", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+    Column("changed_us", BigInteger, nullable=False),
+    Index(None, "hash", unique=True),
+    Index(None, "changed_us"),
+)
+
+# What every generation used and cost, with the price applied. `day` is days since 1970, of its admission.
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("called", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("image_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("captions", Integer, nullable=False),
+    Column("calls", Integer, nullable=False),
+    Column("seconds_us", BigInteger, nullable=False),
+    Column("price", Text, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("day", Integer, nullable=False),
+    Index(None, "owner", "id"),
+    Index(None, "day"),
+)
+
+# The same added up, so that a million rows are a few thousand. It changes in the transaction that adds rows. On SQLite
+# its rows lie in the order of their key, which a chart reads them in.
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("day", Integer, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("dialect", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("image_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("captions", BigInteger, nullable=False),
+    Column("seconds_us", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Index(None, "owner", "day"),
+    sqlite_with_rowid=False,
+)
+
+# What of a key's budget for the period that begins on `day` is a server's to spend, until `lease_us` unless it says
+# again that it lives. Spent and granted together never exceed the limit.
+budget_grants = Table(
+    "budget_grants",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("server", Text, primary_key=True),
+    Column("nano", BigInteger, nullable=False),
+    Column("lease_us", BigInteger, nullable=False),
 )

@@ -38,6 +38,7 @@ class UpstreamRun:
         over: Callable[[UpstreamRun, Exception | None], None],
     ) -> None:
         self.end: End | None = None
+        self._told: End | None = None
         self._generation = generation
         self._name = name
         self._connection = connection
@@ -72,6 +73,10 @@ class UpstreamRun:
         """Wait until nothing goes on any more."""
         await asyncio.wait((self._task,))
 
+    async def final(self) -> End | None:
+        await self.ended()
+        return self._told
+
     # ---- the task ---------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
@@ -82,6 +87,7 @@ class UpstreamRun:
         except Exception as error:
             self._fail(error)
         else:
+            self._told = end
             self._arrived.put_nowait(end)
             self._over(self, None)
 

@@ -1,58 +1,67 @@
-"""Pages from templates. Styles and scripts stand in the page itself, and its policy lets in nothing but these."""
+"""Pages from templates, and how they go out: what is in them is escaped, and nothing but this server's files loads."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import gzip
 import re
+from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ..exchange import Answer, Exchange
+from .measures import FILTERS
+from .static_files import accepts_gzip, asset
+
+HTML = "text/html; charset=utf-8"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+# `same-origin` lets our own forms say where they came from, which is how they are told from others' (a page without a
+# referrer posts with `Origin: null`).
+GUARDS = {
+    "content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "same-origin",
+    "cache-control": "private, no-cache", "vary": "accept-encoding, authorization, cookie",
+}  # fmt: skip
+
 _CODE = re.compile(r"`([^`]+)`")
+_WORTH_PACKING = 1_000
+# Twice as fast as the usual 6, and a tenth larger.
+_EFFORT = 4
 
 
 def render(template: str, **values: Any) -> str:
     """The page that `template` makes of `values`. Everything in them is escaped but `Markup`."""
-    return _templates().get_template(template).render(style=style(), script=script(), **values)
+    return _templates().get_template(template).render(**{"caller": None, "section": "", "sign_in": False, **values})
 
 
-def policy() -> str:
-    """The Content-Security-Policy of all pages: our style, our script, pictures in the page, and nothing else."""
-    return (
-        f"default-src 'none'; style-src '{_digest(style())}'; script-src '{_digest(script())}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+def shown(exchange: Exchange, template: str, status: int = 200, **values: Any) -> Answer:
+    """The page for whoever asks in `exchange`; templates see them as `caller`."""
+    values = {"caller": exchange.caller, **values}
+    return html_answer(render(template, **values), exchange.headers, status)
 
 
-@cache
-def style() -> Markup:
-    return Markup(_static("style.css"))
-
-
-@cache
-def script() -> Markup:
-    return Markup(_static("script.js"))
-
-
-def _static(name: str) -> str:
-    return resources.files(__package__).joinpath("static", name).read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+def html_answer(
+    html: str, headers: Mapping[str, str], status: int = 200, more: Mapping[str, str] | None = None
+) -> Answer:
+    """HTML as an answer to a request with `headers`."""
+    body, told = html.encode(), {**GUARDS, **(more or {})}
+    if len(body) > _WORTH_PACKING and accepts_gzip(headers):
+        body, told["content-encoding"] = gzip.compress(body, _EFFORT, mtime=0), "gzip"
+    return Answer(body, status, HTML, told)
 
 
 @cache
 def _templates() -> Environment:
     templates = Environment(
         loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    templates.filters |= {"prose": prose, "words": words, "slug": slug}
+    templates.filters |= {"prose": prose, "words": words, "slug": slug, **FILTERS}
+    templates.globals["asset"] = asset
     return templates
 
 

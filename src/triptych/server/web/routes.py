@@ -1,8 +1,8 @@
-"""The server's front page, and its reference for people and for programs."""
+"""The server's front page, its reference for people and for programs, and what pages load."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -14,17 +14,30 @@ from starlette.routing import BaseRoute, Route
 
 from ... import __version__
 from ..backend import Backend
+from ..endpoint import Doors
+from ..exchange import Answer, Exchange
 from ..openapi import Facts, document
-from ..operations import JSON, Group, Operation, Reply
+from ..operations import JSON, Group, Operation, Parameter, Reply
 from ..origin import origin
 from ..service import Service
-from .pages import policy, render
+from .catalogue.routes import OPERATIONS as CATALOGUE
+from .curl import colored, curl
+from .operations import described as operators
+from .page_routes import PageError, page_route
+from .pages import html_answer, render
+from .playground import FIELDS as PLAYGROUND_FIELDS
+from .playground import OPERATIONS as PLAYGROUND
 from .reference import reference
+from .static_files import PREFIX as STATIC
+from .static_files import static_answer
 
 _HTML = "text/html"
-# Where each dialect's clients are pointed to.
-_BASES = {"openai": "/v1", "replicate": ""}
-_LINKS = {"reference": "/reference", "openapi": "/openapi.json", "metrics": "/metrics", "health": "/health"}
+# Where each dialect's clients are pointed to; Runware's speak WebSocket first.
+_BASES = {"openai": "/v1", "replicate": "", "runware": "/v1"}
+_LINKS = {
+    "models": "/app/models", "reference": "/reference", "openapi": "/openapi.json", "metrics": "/metrics",
+    "health": "/health",
+}  # fmt: skip
 
 
 class Served(msgspec.Struct):
@@ -41,35 +54,53 @@ class Home(msgspec.Struct):
     name: str
     version: str
     base_urls: Annotated[dict[str, str], Meta(description="What clients of each API take as their base URL.")]
-    models: Annotated[list[Served] | None, Meta(description="null if the server asks for keys.")]
+    models: Annotated[
+        list[Served] | None, Meta(description="null if the server asks for keys, but for browsers that signed in.")
+    ]
     links: dict[str, str]
 
 
-GROUP = Group(
-    "Pages",
-    "For people and their tools. None of these asks for a key; where the server has keys they do not name its models.",
-    (
-        Operation(
-            "GET", "/", "See who this is",
-            "The base URLs, the served models with what they really are, and links: a page for browsers, else JSON.",
-            (Reply(200, "The front page.", {JSON: Home, _HTML: str}),), public=True,
-        ),
-        Operation(
-            "GET", "/reference", "Read the reference", "This page.",
-            (Reply(200, "The page.", {_HTML: str}),), public=True,
-        ),
-        Operation(
-            "GET", "/openapi.json", "Read the reference as a program",
-            "The same as an OpenAPI 3.1 document, with the base URL under which it was asked for.",
-            (Reply(200, "The document.", {JSON: dict[str, Any]}),), public=True,
-        ),
+OPERATIONS = (
+    Operation(
+        "GET", "/", "See who this is",
+        "The base URLs, the served models with what they really are, and links: a page for browsers, else JSON.",
+        (Reply(200, "The front page.", {JSON: Home, _HTML: str}),), public=True,
+    ),
+    Operation(
+        "GET", "/reference", "Read the reference", "This page.",
+        (Reply(200, "The page.", {_HTML: str}),), public=True,
+    ),
+    Operation(
+        "GET", "/openapi.json", "Read the reference as a program",
+        "The same as an OpenAPI 3.1 document, with the base URL under which it was asked for.",
+        (Reply(200, "The document.", {JSON: dict[str, Any]}),), public=True,
+    ),
+    Operation(
+        "GET", STATIC + "/{name:path}", "Load a part of a page",
+        "Styles, scripts and pictures. Asked for with the hash of its content as `v`, one holds for ever.",
+        (Reply(200, "The file.", {"text/css": str, "text/javascript": str, "image/svg+xml": str, "image/png": bytes}),
+         Reply(304, "It is the one whose etag was sent."), Reply(404, "There is none of this name.", {_HTML: str})),
+        (Parameter("name", "Which file.", "path", example="style.css"),
+         Parameter("v", "The hash of its content.")), public=True,
     ),
 )  # fmt: skip
 
 
-def routes(service: Service, groups: Sequence[Group], keys: bool) -> list[BaseRoute]:
-    """`groups` are what the reference tells of; with `keys` models are named to nobody who gives none."""
+def group(kept: bool) -> Group:
+    """All pages in words. `kept` says that there are predictions and what belongs to them."""
+    return Group(
+        "Pages",
+        "For people and their browsers. The front page, the reference and what pages load never ask for a key, and "
+        "where the server has keys they do not name its models; the others are for those who signed in.",
+        (*OPERATIONS, *CATALOGUE, *PLAYGROUND, *operators.operations(kept)),
+        {**PLAYGROUND_FIELDS, **operators.FIELDS},
+    )
 
+
+def routes(doors: Doors, groups: Sequence[Group]) -> list[BaseRoute]:
+    """`groups` are what the reference tells of; where there are keys models are named to nobody who gives none."""
+
+    service, keyring = doors.service, doors.accounts.keyring
     there = {"openai", *(group.name.lower() for group in groups)}
     bases = {name: path for name, path in _BASES.items() if name in there}
 
@@ -79,20 +110,26 @@ def routes(service: Service, groups: Sequence[Group], keys: bool) -> list[BaseRo
         return msgspec.json.encode(made), reference(made)
 
     def facts(request: Request) -> Facts:
-        return Facts(_base(request), keys, *(("MODEL", "MODEL") if keys else _models(service.router.models)))
+        asks = keyring.asks
+        return Facts(_base(request), asks, *(("MODEL", "MODEL") if asks else _models(service.router.models)))
 
     async def home(request: Request) -> Response:
+        base = _base(request)
+        who = doors.accounts.sessions.caller(request.headers)
+        asks = keyring.asks and who is None
         found = Home(
-            "Triptych", __version__, {name: _base(request) + path for name, path in bases.items()},
-            None if keys else [_served(model) for model in service.router.models],
-            {name: _base(request) + path for name, path in _LINKS.items()},
+            "Triptych", __version__, {name: _client_url(name, base) + path for name, path in bases.items()},
+            None if asks else [_served(model) for model in service.router.models],
+            {name: base + path for name, path in _LINKS.items()},
         )  # fmt: skip
         if _HTML in request.headers.get("accept", ""):
-            return _page(render("home.html", home=found, links=_LINKS), {"vary": "accept"})
-        return Response(msgspec.json.encode(found), 200, {"vary": "accept"}, JSON)
+            line = _line(base, keyring.asks, "MODEL" if asks else _models(service.router.models)[0])
+            html = render("home.html", home=found, line=line, colored=colored(line), sign_in=asks, caller=who)
+            return _page(request, html, {"vary": "accept, accept-encoding, cookie"})
+        return Response(msgspec.json.encode(found), 200, {"vary": "accept, cookie"}, JSON)
 
     async def page(request: Request) -> Response:
-        return _page(told(facts(request))[1])
+        return _page(request, told(facts(request))[1])
 
     async def openapi(request: Request) -> Response:
         return Response(told(facts(request))[0], media_type=JSON)
@@ -100,15 +137,33 @@ def routes(service: Service, groups: Sequence[Group], keys: bool) -> list[BaseRo
     paths: Sequence[tuple[str, Callable[[Request], object]]] = (
         ("/", home), ("/reference", page), ("/openapi.json", openapi),
     )  # fmt: skip
-    return [Route(path, handler, methods=["GET", "HEAD"]) for path, handler in paths]
+    return [
+        *(Route(path, handler, methods=["GET", "HEAD"]) for path, handler in paths),
+        page_route(doors, STATIC + "/{name:path}", _static, public=True),
+    ]
 
 
-def _page(html: str, headers: Mapping[str, str] | None = None) -> Response:
-    guards = {
-        "content-security-policy": policy(), "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
-        "cache-control": "no-cache",
-    }  # fmt: skip
-    return Response(html, 200, {**guards, **(headers or {})}, _HTML)
+async def _static(service: Service, exchange: Exchange, body: bytes) -> Answer:
+    answer = static_answer(exchange.scope["path_params"]["name"], exchange.query, exchange.headers)
+    if answer is None:
+        raise PageError("Pages load nothing of this name.", title="There is no such file")
+    return answer
+
+
+def _page(request: Request, html: str, headers: dict[str, str] | None = None) -> Response:
+    answer = html_answer(html, dict(request.headers), more=headers)
+    return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+
+
+def _client_url(dialect: str, base: str) -> str:
+    """`base` as the clients of a dialect have it."""
+    return base.replace("http", "ws", 1) if dialect == "runware" else base
+
+
+def _line(base: str, key: bool, model: str) -> str:
+    """A command that asks a model something."""
+    example = {"value": {"model": model, "messages": [{"role": "user", "content": "What is 17 + 25?"}]}}
+    return curl(base, "POST", "/v1/chat/completions", {}, key, JSON, example)
 
 
 def _base(request: Request) -> str:

@@ -11,7 +11,8 @@ import msgspec
 from ....replica.protocol import Admitted, ChatPrompt, Piece
 from ...backend import Backend
 from ...exchange import Answer, Events, Exchange
-from ...generation import Generation, ModelInfo, Run
+from ...generation import Generation, ModelInfo
+from ...metered import MeteredRun
 from ...service import Service
 from .content import Content, read_messages
 from .errors import from_error, invalid, read_body, unsupported
@@ -34,7 +35,7 @@ class Chat:
     request: ChatRequest
     model: Backend
     info: ModelInfo
-    run: Run
+    run: MeteredRun
     admitted: Admitted
     tools: Tools
     params: list[str]
@@ -90,7 +91,7 @@ async def _begin(service: Service, exchange: Exchange, request: ChatRequest, con
     if request.return_token_ids:
         prompt_ids = (await model.encode(prompt, pictures)).token_ids
     generation = Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
-    run = service.begin(model, generation, exchange)
+    run = await service.begin(model, generation, exchange, request.model or "")
     try:
         admitted = await run.admission()
     except BaseException:
@@ -126,7 +127,7 @@ async def _whole(chat: Chat) -> dict[str, Any]:
         "created": chat.created,
         "model": chat.model.name,
         "choices": [_choice(chat, index, pieces) for index, pieces in choices.items()],
-        "usage": usage_of([end.usage]),
+        "usage": usage_of([end.usage], chat.run.cost_nano),
         "system_fingerprint": chat.info.fingerprint,
         "service_tier": None,
         **scored,
@@ -186,7 +187,7 @@ async def _stream(chat: Chat) -> AsyncGenerator[bytes]:
     finally:
         chat.run.abort()
     assert chat.run.end is not None
-    yield chunks.end([chat.run.end.usage])
+    yield chunks.end([chat.run.end.usage], chat.run.cost_nano)
 
 
 class _Streamed:

@@ -14,9 +14,10 @@ from ....replica.protocol import Logprob, Piece, RawPrompt
 from ...backend import Backend
 from ...exchange import Answer, Events, Exchange
 from ...generation import Generation, ModelInfo, Picture, Run
+from ...metered import MeteredRun
 from ...service import Service
 from .errors import from_error, invalid, missing, read_body
-from .form import DONE, Chunks, event, headers, new_id, now, stop_reason, to_json, usage_of
+from .form import DONE, Chunks, cost_of, event, headers, new_id, now, stop_reason, to_json, usage_of
 from .logprobs import Offsets, completion_logprobs, prompt_logprobs
 from .sampling import completion_params, with_defaults
 from .wire import CompletionRequest
@@ -42,7 +43,7 @@ class Completion:
     model: Backend
     info: ModelInfo
     limit: int
-    runs: list[Run]
+    runs: list[MeteredRun]
     prompt_tokens: int | None
     echoes: list[Echo]
     params: list[str]
@@ -106,8 +107,10 @@ async def _begin(
         Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
         for prompt in prompts
     ]
-    runs = [service.begin(model, generation, exchange) for generation in generations]
+    runs: list[MeteredRun] = []
     try:
+        for generation in generations:
+            runs.append(await service.begin(model, generation, exchange, request.model or ""))
         admitted = [await run.admission() for run in runs]
     except BaseException:
         for run in runs:
@@ -155,7 +158,7 @@ async def _whole(completion: Completion) -> dict[str, Any]:
         "created": completion.created,
         "model": completion.model.name,
         "choices": choices,
-        "usage": usage_of(usages),
+        "usage": usage_of(usages, cost_of(completion.runs)),
         "system_fingerprint": completion.info.fingerprint,
     }
 
@@ -212,7 +215,8 @@ async def _stream(completion: Completion) -> AsyncGenerator[bytes]:
     finally:
         for run in completion.runs:
             run.abort()
-    yield chunks.end([_counted(completion, run.end.usage) for run in completion.runs if run.end is not None])
+    usages = [_counted(completion, run.end.usage) for run in completion.runs if run.end is not None]
+    yield chunks.end(usages, cost_of(completion.runs))
 
 
 class _Streamed:

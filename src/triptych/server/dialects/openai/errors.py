@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from math import ceil
 from typing import Any, TypeVar
 
 import msgspec
 
 from ....engine import errors
 from ....replica.client import ReplicaLostError
+from ...accounts.errors import BudgetError, ForbiddenError, KeysUnknownError, RateLimitError
 from ...files.blobs import BlobError
 from ...generation import ModelUnavailableError, NotSupportedError, UnknownModelError, UpstreamError
 from ...service import NoVisionError, PictureError, TooManyImagesError
@@ -98,6 +100,15 @@ def from_error(
         return OpenAIError(text, "model", "model_not_found", 404)
     if isinstance(error, NotSupportedError):
         return OpenAIError(_sentence(text), "model", "unsupported_model")
+    if isinstance(error, ForbiddenError):
+        return OpenAIError(_sentence(text), None, "forbidden", 403)
+    if isinstance(error, BudgetError):  # their clients know it by this code, and would ask again without the header
+        return OpenAIError(_sentence(text), None, error.code, 429, error.code, {"x-should-retry": "false"})
+    if isinstance(error, RateLimitError):
+        headers = {"retry-after": str(ceil(error.retry_after)), "retry-after-ms": str(ceil(error.retry_after * 1000))}
+        return OpenAIError(_sentence(text), None, error.code, 429, "rate_limit_error", headers)
+    if isinstance(error, KeysUnknownError):
+        return _unavailable(text, "keys_unavailable", 10)
     if isinstance(error, UpstreamError):
         return OpenAIError(_sentence(text), None, "upstream_error", 502, "server_error", {"x-should-retry": "false"})
     if isinstance(error, ModelUnavailableError):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from ....engine.request import Usage
+from ...accounts.cost import usd_float
 from ...exchange import Exchange
+from ...metered import MeteredRun
 from .wire import StreamOptions
 
 _encoder = msgspec.json.Encoder()
@@ -39,12 +42,13 @@ def now() -> int:
     return int(time.time())
 
 
-def usage_of(usages: list[Usage]) -> dict[str, Any]:
-    """The usage object over all prompts of a request."""
+def usage_of(usages: list[Usage], cost_nano: int | None = None) -> dict[str, Any]:
+    """The usage object over all prompts of a request, with its cost in dollars if it has one."""
     prompt = sum(usage.prompt_tokens for usage in usages)
     image = sum(usage.image_tokens for usage in usages)
     completion = sum(usage.completion_tokens for usage in usages)
-    return {
+    cost = {} if cost_nano is None else {"cost": usd_float(cost_nano)}
+    return cost | {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
@@ -61,6 +65,12 @@ def usage_of(usages: list[Usage]) -> dict[str, Any]:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+def cost_of(runs: Sequence[MeteredRun]) -> int | None:
+    """What all of them cost together, in nano-dollars; None without a price."""
+    costs = [run.cost_nano for run in runs]
+    return sum(cost for cost in costs if cost is not None) if costs and None not in costs else None
 
 
 def stop_reason(value: str | int | None, finish_reason: str | None) -> str | int | None:
@@ -91,6 +101,8 @@ class Chunks:
         extra = b"," + to_json(more)[1:-1] if more else b""
         return self._head + to_json(choice) + b"]" + extra + usage + b"}\n\n"
 
-    def end(self, usages: list[Usage]) -> bytes:
+    def end(self, usages: list[Usage], cost_nano: int | None = None) -> bytes:
         """The usage, if it was asked for, and the last word."""
-        return self._head + b'],"usage":' + to_json(usage_of(usages)) + b"}\n\n" + DONE if self._usage else DONE
+        if not self._usage:
+            return DONE
+        return self._head + b'],"usage":' + to_json(usage_of(usages, cost_nano)) + b"}\n\n" + DONE

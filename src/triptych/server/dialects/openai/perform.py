@@ -56,9 +56,9 @@ class Performer:
 
     service: Service
 
-    async def __call__(self, endpoint: str, body: bytes, owner: str) -> Performed:
-        """Answer one request in the background; an error is an answer too."""
-        exchange = unattended(endpoint, owner)
+    async def __call__(self, endpoint: str, body: bytes, owner: str, row: str) -> Performed:
+        """Answer one request in the background; an error is an answer too. `row` is the id of its row of usage."""
+        exchange = unattended(endpoint, owner, row)
         try:
             if _streamed(body):
                 raise invalid("stream", "Requests of a batch cannot be streamed.")

@@ -40,7 +40,7 @@ class ResponseStream:
         finally:
             run.abort()
         assert run.end is not None
-        body = self._response.body(self._status, self._output, run.end.usage)
+        body = self._response.body(self._status, self._output, run.end.usage, run.cost_nano)
         yield self._event(f"response.{self._status}", response=body)
 
     def failed(self, error: Exception) -> bytes:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from ....engine.request import Usage
+from ...accounts.cost import usd_float
 from ...backend import Backend
-from ...generation import Run
+from ...metered import MeteredRun
 from .form import now
 from .tools import Tools
 from .wire import ResponsesRequest, TextFormat
@@ -26,7 +27,7 @@ class Response:
 
     request: ResponsesRequest
     model: Backend
-    run: Run
+    run: MeteredRun
     tools: Tools
     params: list[str]
     form: str
@@ -34,7 +35,8 @@ class Response:
     created: int = field(default_factory=now)
 
     def body(
-        self, status: str = "in_progress", output: Sequence[dict[str, Any]] = (), usage: Usage | None = None
+        self, status: str = "in_progress", output: Sequence[dict[str, Any]] = (), usage: Usage | None = None,
+        cost_nano: int | None = None,
     ) -> dict[str, Any]:
         """The response object in one of its states: in_progress, completed or incomplete."""
         request = self.request
@@ -65,7 +67,7 @@ class Response:
             "top_logprobs": request.top_logprobs or 0,
             "top_p": 1.0 if request.top_p is None else request.top_p,
             "truncation": request.truncation or "disabled",
-            "usage": None if usage is None else _usage(usage),
+            "usage": None if usage is None else _usage(usage, cost_nano),
             "user": request.user,
         }
 
@@ -124,10 +126,11 @@ def _choice(request: ResponsesRequest, tools: Tools) -> str | dict[str, Any]:
     return {"type": "allowed_tools", "mode": "required" if tools.forced else "auto", "tools": named}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: Usage, cost_nano: int | None) -> dict[str, Any]:
     prompt, image = usage.prompt_tokens, usage.image_tokens
     cached = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0}
-    return {
+    cost = {} if cost_nano is None else {"cost": usd_float(cost_nano)}
+    return cost | {
         "input_tokens": prompt,
         "input_tokens_details": {**cached, "image_tokens": image, "text_tokens": prompt - image},
         "output_tokens": usage.completion_tokens,

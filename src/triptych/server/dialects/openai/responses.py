@@ -88,7 +88,7 @@ async def _begin(
         request = with_defaults(request, info.defaults)
         params = response_params(request, tools.constraint)
     generation = Generation(exchange.request_id, prompt, params, pictures, request.priority or 0, "openai")
-    run = service.begin(model, generation, exchange)
+    run = await service.begin(model, generation, exchange, request.model or "")
     try:
         await run.admission()
     except BaseException:
@@ -141,7 +141,7 @@ async def _whole(response: Response) -> dict[str, Any]:
     finish = pieces[-1].finish_reason
     calls = response.tools.calls(text) if finish == "stop" else None
     if calls is not None:
-        return response.body("completed", [call_item(call) for call in calls], end.usage)
+        return response.body("completed", [call_item(call) for call in calls], end.usage, response.run.cost_nano)
     status = status_of(finish)
     part = text_part(text, chat_logprobs([entry for piece in pieces for entry in shown_logprobs(piece)]))
-    return response.body(status, [message(new_id("msg"), status, [part])], end.usage)
+    return response.body(status, [message(new_id("msg"), status, [part])], end.usage, response.run.cost_nano)

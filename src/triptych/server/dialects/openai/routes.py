@@ -87,7 +87,8 @@ def _before_the_handler(error: Exception) -> OpenAIError | None:
         return OpenAIError("The server is about to stop.", None, "shutting_down", 503, "server_error", headers)
     if isinstance(error, WrongKeyError):
         headers = {"www-authenticate": "Bearer"}
-        return OpenAIError("Incorrect API key provided.", None, "invalid_api_key", 401, headers=headers)
+        why = f": {error.why}" if error.why else ""
+        return OpenAIError(f"Incorrect API key provided{why}.", None, "invalid_api_key", 401, headers=headers)
     if isinstance(error, WrongContentTypeError):
         text = str(error)
         return OpenAIError(f"{text[0].upper()}{text[1:]}.", None, "unsupported_media_type", 415)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import msgspec
 
 from ....engine.request import SamplingParams
 from ...delivery.addresses import RefusedError as RefusedAddressError
 from ...delivery.post import webhook_url
 from ...exchange import Answer, Exchange
 from ...files.library import FileLibrary
-from ...generation import ChatPrompt
+from ...generation import ChatPrompt, Generation
 from ...predictions.predictions import NewPrediction, Predictions
 from ...predictions.stored import StoredGeneration
 from ...service import Service
@@ -23,7 +26,7 @@ from .catalog import Catalog, Published
 from .errors import Invalid, ProblemError, RefusedError, invalid
 from .form import answer, base_of
 from .images import keep, shortened
-from .preferences import Wait, read_cancel_after, read_prefer
+from .preferences import read_cancel_after, read_prefer
 from .shown import DIALECT, Shown, not_in_time, render
 from .wire import EVENTS, ModelPrediction, by_model, by_version, read_body
 
@@ -31,6 +34,8 @@ SERVED = "x-triptych-model"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # One client sends, by mistake, itself as input: with the caller's token.
 _CLIENT_ITSELF = ("auth", "baseUrl")
+# How the one client calls itself that has image models only, and fetches what it is told as if it were their URLs.
+_IMAGE_CLIENT = "ai-sdk/replicate"
 _NOTHING = StoredGeneration(ChatPrompt([]), SamplingParams())
 
 
@@ -65,6 +70,8 @@ class CreateRoutes:
         self, service: Service, exchange: Exchange, body: bytes, request: ModelPrediction, published: Published,
         deployment: str | None = None,
     ) -> Answer:  # fmt: skip
+        begun = time.monotonic()
+        _refuse_image_clients(exchange)
         given = _given(request)
         values = published.family.values(given)
         url, events = self._webhook(request)
@@ -73,6 +80,7 @@ class CreateRoutes:
         asked = hashlib.sha256(exchange.scope["path"].encode() + b"\0" + body).hexdigest()
         shown = Shown(published.model, published.version, base_of(exchange), asked, deployment)
         generation, told, refused = await self._prepare(service, exchange, published, given, values)
+        generation = msgspec.structs.replace(generation, called=published.model)
         new = NewPrediction(
             owner=exchange.owner, dialect=DIALECT, model=published.backend.name, generation=generation,
             shown=asdict(shown), input=told, logs=_first_lines(published, given), lasts=lasts, webhook=url,
@@ -81,11 +89,15 @@ class CreateRoutes:
         if refused:
             record = await self.predictions.refuse(new, refused)
         else:
+            later = Generation(new.id, generation.prompt, generation.params, dialect=DIALECT)
+            exchange.limits |= await service.admit(
+                exchange.owner, published.backend, later, published.model, len(generation.sources)
+            )
             record = await self.predictions.create(new)
         if record.id != new.id and Shown.of(record).asked != asked:
             raise ProblemError(422, "This Idempotency-Key was used for another request already.")
         exchange.told["model"] = record.model
-        return await self._answer(exchange, record)
+        return await self._answer(exchange, record, begun)
 
     async def _prepare(
         self, service: Service, exchange: Exchange, published: Published, given: Mapping[str, Any],
@@ -102,23 +114,25 @@ class CreateRoutes:
         except RefusedError as error:
             return _NOTHING, told, str(error)
 
-    async def _answer(self, exchange: Exchange, record: PredictionRecord) -> Answer:
-        """At once, or as soon as it has ended if the caller wants to wait, but in time for the caller's patience."""
+    async def _answer(self, exchange: Exchange, record: PredictionRecord, begun: float) -> Answer:
+        """At once, or as soon as it has ended if the caller wants to wait, but in time for the caller's patience, which
+        began when the request was here, at `begun`.
+        """
         base, wait = base_of(exchange), read_prefer(exchange.headers.get("prefer", ""))
         headers = {"location": f"{base}/predictions/{record.id}", SERVED: record.model}
         status = 201
         if wait is not None:
-            record = await self._within(record, wait)
+            record = await self._within(record, wait.hold - (time.monotonic() - begun))
             status = 201 if record.ended else 202
             headers["preference-applied"] = wait.applied
             if not record.ended:
                 record = not_in_time(record)
         return answer(render(record, base), status, headers)
 
-    async def _within(self, record: PredictionRecord, wait: Wait) -> PredictionRecord:
-        if record.ended:
+    async def _within(self, record: PredictionRecord, seconds: float) -> PredictionRecord:
+        if record.ended or seconds <= 0:
             return record
-        return await self.predictions.wait(record.id, wait.hold) or record
+        return await self.predictions.wait(record.id, seconds) or record
 
     def _webhook(self, request: ModelPrediction) -> tuple[str | None, tuple[str, ...]]:
         """Where to tell of it, and which events; none named means all. Raises ProblemError."""
@@ -140,6 +154,17 @@ class CreateRoutes:
             webhook_url(url, self.http_webhooks)
         except RefusedAddressError as error:
             raise invalid(Invalid("format", field, str(error))) from None
+
+
+def _refuse_image_clients(exchange: Exchange) -> None:
+    """Raises ProblemError for a client that takes every output for the address of an image."""
+    if _IMAGE_CLIENT in exchange.headers.get("user-agent", ""):
+        raise ProblemError(
+            422,
+            "The models of this server answer with text, and @ai-sdk/replicate makes images alone. For text use "
+            "@ai-sdk/openai-compatible with this server's /v1 as its base URL.",
+            "Model not supported by this client",
+        )
 
 
 def _given(request: ModelPrediction) -> dict[str, Any]:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from ....engine.errors import TriptychError
-from ...endpoint import (
-    BodyTooLargeError,
-    FormError,
-    NotAcceptingError,
-    Refusal,
-    WrongContentTypeError,
-    WrongKeyError,
-)
+from ...accounts.errors import BudgetError, ForbiddenError, KeysUnknownError, RateLimitError, WrongKeyError
+from ...endpoint import BodyTooLargeError, FormError, NotAcceptingError, Refusal, WrongContentTypeError
 from ...files.blobs import BlobError
 from ...generation import ModelUnavailableError, UnknownModelError
 from ...store.store import StoreError
 from .form import to_json
 
 CONTENT_TYPE = "application/problem+json"
-_CODES = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
-          413: "too_large", 415: "unsupported_media_type", 422: "invalid", 503: "unavailable"}  # fmt: skip
+_CODES = {
+    400: "bad_request", 401: "unauthenticated", 402: "billing", 403: "forbidden", 404: "not_found",
+    405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 422: "invalid", 429: "throttled",
+    503: "unavailable",
+}  # fmt: skip
 _NOT_FOUND = "The requested resource could not be found."
 
 
@@ -104,7 +102,18 @@ def from_error(error: Exception) -> ProblemError:
     if isinstance(error, WrongKeyError):
         said = "a valid authentication token" if error.given else "an authentication token"
         headers = {"www-authenticate": "Bearer"}
-        return ProblemError(401, f"You did not pass {said}", "Unauthenticated", headers=headers)
+        why = f" ({error.why})" if error.why else ""
+        return ProblemError(401, f"You did not pass {said}{why}", "Unauthenticated", headers=headers)
+    if isinstance(error, ForbiddenError):
+        return ProblemError(403, _sentence(error), "Forbidden")
+    if isinstance(error, BudgetError):
+        return ProblemError(402, _sentence(error), "Insufficient credit")
+    if isinstance(error, RateLimitError):
+        seconds = ceil(error.retry_after)
+        detail = f"Request was throttled. {_sentence(error)} Your rate limit resets in ~{seconds}s."
+        return ProblemError(429, detail, "Too many requests", headers={"retry-after": str(seconds)})
+    if isinstance(error, KeysUnknownError):
+        return _unavailable("Keys cannot be looked up now.", 10)
     if isinstance(error, NotAcceptingError):
         return _unavailable("The server is about to stop.", 5)
     if isinstance(error, BodyTooLargeError):
@@ -122,7 +131,9 @@ def from_error(error: Exception) -> ProblemError:
     if isinstance(error, RecursionError):
         return ProblemError(400, "The body is nested too deeply.")
     known = isinstance(error, TriptychError)
-    return ProblemError(500, _sentence(error) if known else "An internal error; the server's log has the details.")
+    told = _sentence(error) if known else "An internal error; the server's log has the details."
+    # What failed so may have begun already: clients that repeat such a request by themselves shall not.
+    return ProblemError(500, told, headers={"x-should-retry": "false"})
 
 
 def _unavailable(detail: str, seconds: int) -> ProblemError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from ...exchange import Answer, Exchange
 from ...origin import origin
 
+_EPOCH = datetime(1970, 1, 1)
 _encoder = msgspec.json.Encoder()
 
 
@@ -22,8 +23,7 @@ def time_of(us: int | None) -> str | None:
     """Microseconds since 1970 in RFC 3339, UTC, with six digits."""
     if us is None:
         return None
-    seconds, rest = divmod(us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06}Z"
+    return f"{(_EPOCH + timedelta(microseconds=us)).isoformat(timespec='microseconds')}Z"
 
 
 def base_of(exchange: Exchange) -> str:

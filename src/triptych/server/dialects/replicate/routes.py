@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Route
 
-from ...endpoint import FORM, JSON, Doors, Endpoint, Handler
+from ...endpoint import FORM, JSON, NO_BODY, Doors, Endpoint, Handler
 from .errors import refusal
 from .handlers import Handlers
 
@@ -22,7 +22,7 @@ def routes(doors: Doors, handlers: Handlers) -> list[BaseRoute]:
     """Every route of the dialect."""
     made: list[BaseRoute] = []
     for method, path, handler in table(handlers):
-        form = FORM if (method, path) == ("POST", "/files") else JSON
+        form = FORM if (method, path) == ("POST", "/files") else NO_BODY if path.endswith("/cancel") else JSON
         endpoint = Endpoint(doors, "replicate", path, handler, refusal, form, path in PUBLIC)
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         made += [Route(prefix + path, endpoint, methods=methods) for prefix in PREFIXES]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
+from ...accounts.cost import usd_float
 from ...store.predictions import PredictionRecord
 from .form import time_of
 
@@ -85,7 +88,7 @@ def _urls(record: PredictionRecord, base: str) -> dict[str, str]:
 
 
 def metrics(record: PredictionRecord) -> dict[str, float]:
-    """Seconds and tokens of a prediction that has ended."""
+    """Seconds, tokens and dollars of a prediction that has ended."""
     assert record.completed_us is not None
     begun = record.completed_us if record.started_us is None else record.started_us
     told: dict[str, float] = {
@@ -96,6 +99,10 @@ def metrics(record: PredictionRecord) -> dict[str, float]:
         "output_token_count": record.completion_tokens,
         "image_token_count": record.image_tokens,
     }
+    if record.cost_nano is not None:
+        told["cost"] = usd_float(record.cost_nano)
+    if record.cold_us:
+        told["cold_start_time"] = round(record.cold_us / 1e6, 6)
     if record.first_token_us is not None and record.started_us is not None:
         told["time_to_first_token"] = _seconds(begun, record.first_token_us)
         saying = record.completed_us - record.first_token_us

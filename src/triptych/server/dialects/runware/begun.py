@@ -18,8 +18,8 @@ _MOST_ECHOED = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """`owner` is what the key is remembered by and `base` where this server is for the caller; tasks of one who is
+class Sender:
+    """`owner` is what the key is remembered by and `base` where this server is for the sender; tasks of one who is
     `dry` are checked and not run. `pushing` are the tasks of which a WebSocket will hear without asking; None over
     HTTP, where nothing can be said later.
     """
@@ -33,7 +33,7 @@ class Caller:
     def of(
         cls, owner: str, scope: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str],
         pushing: set[str] | None = None,
-    ) -> Caller:  # fmt: skip
+    ) -> Sender:  # fmt: skip
         """Who sent a request."""
         dry = headers.get("x-runware-dry-run") == "1" or query.get("dryRun") == "1"
         return cls(owner, origin(scope, headers), dry, pushing)

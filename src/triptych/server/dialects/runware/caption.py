@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from ....engine.errors import QueueFullError
 from ....engine.request import SamplingParams
 from ...backend import Backend
 from ...delivery.addresses import RefusedError
-from ...delivery.post import webhook_url
 from ...files.library import FileLibrary
-from ...generation import ChatPrompt, UnknownModelError
+from ...generation import ChatPrompt, Generation, UnknownModelError
 from ...predictions.predictions import NewPrediction, Predictions
 from ...predictions.stored import StoredGeneration
 from ...service import Service
 from ...store.predictions import PredictionRecord
 from . import images
-from .begun import Begun, Caller, Item, Task
+from .begun import Begun, Item, Sender, Task
 from .errors import TaskError, shown
 from .fields import Fields, invalid
 from .shown import DIALECT, MOST_TOKENS, Shown, acknowledged, cost, key_of, result
@@ -34,6 +34,7 @@ DEFAULT_MODEL = "runware:150@2"
 DEFAULT_PROMPT = "Describe this image in detail."
 # Seconds that an answer waits for its caption; the caption itself goes on, and can be polled.
 PATIENCE = 300.0
+_PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _LARGE = 1 << 18
 # Of a task as it is kept: the fields it may have, those that hold images, characters of texts and names, and parts.
@@ -60,43 +61,48 @@ class Wish:
 
 @dataclass(slots=True)
 class Captions:
-    """`http` lets webhooks and uploads go to http as well. `waiting` are answers that wait for a caption."""
+    """`check` raises RefusedError for a URL to which nothing is ever sent; `waiting` answers wait for a caption."""
 
     service: Service
     files: FileLibrary
     predictions: Predictions
-    http: bool = False
+    check: Callable[[str], None]
     patience: float = PATIENCE
     waiting: int = field(default=0)
 
-    async def begin(self, caller: Caller, task: Task) -> Begun:
+    async def begin(self, sender: Sender, task: Task) -> Begun:
         """Check a task, keep it and see that it is run; the same task again is the one that is there. Raises TaskError,
         StoreError, BlobError.
         """
         asked = await _digest(task.fields)
-        known = await self._known(caller, task, asked)
+        known = await self._known(sender, task, asked)
         fields = Fields(task.fields)
+        called = fields.text("model") or DEFAULT_MODEL
         model = self._model(fields.text("model"))
         prompt = _prompt(fields)
         wish = self._wish(fields)
         place, sent = images.find(fields)
-        if caller.dry:
-            return Begun({"taskType": task.type, "taskUUID": task.uuid, "text": "[dry run]"} | cost(wish.cost))
+        generation = Generation(task.uuid, _chat(prompt), _PARAMS, dialect=DIALECT)
+        if sender.dry:
+            item = {"taskType": task.type, "taskUUID": task.uuid, "text": "[dry run]"}
+            return Begun(item | cost(wish.cost, self.service.accounts.estimate(generation, model, called, images=1)))
         if known is None:
             self._admit(model, wish)
-            image = await images.keep(self.service, self.files, caller, place, sent)
-            shown = Shown(task.uuid, task.type, asked, place, caller.base, wish.cost, wish.upload)
-            new = _new(caller, task, model, prompt, image, shown, wish)
+            await self.service.admit(sender.owner, model, generation, called, images=1)
+            image = await images.keep(self.service, self.files, sender, place, sent)
+            shown = Shown(task.uuid, task.type, asked, place, sender.base, wish.cost, wish.upload)
+            stored = StoredGeneration(generation.prompt, _PARAMS, (image.source,), called)
+            new = _new(sender, task, model, stored, shown, wish)
             known = await self.predictions.create(new)
             if known.id != new.id:  # the same task came twice at once
                 _check_same(known, asked)
-        return self._begun(caller, task, known, wish)
+        return self._begun(sender, task, known, wish)
 
-    async def _known(self, caller: Caller, task: Task, asked: str) -> PredictionRecord | None:
+    async def _known(self, sender: Sender, task: Task, asked: str) -> PredictionRecord | None:
         """The prediction that this task was before, unless it came to nothing: then it is run again. Raises TaskError
         if it was another task.
         """
-        record = await self.predictions.by_key(caller.owner, key_of(task.uuid))
+        record = await self.predictions.by_key(sender.owner, key_of(task.uuid))
         if record is None or record.removed_us is not None or record.status in ("failed", "canceled"):
             return None
         _check_same(record, asked)
@@ -145,7 +151,7 @@ class Captions:
         if url is None:
             return None
         try:
-            webhook_url(url, self.http)
+            self.check(url)
         except RefusedError as error:
             raise invalid(name, "string", f"{name}: {error}.") from None
         return url
@@ -160,12 +166,12 @@ class Captions:
 
     # ---- what its caller hears ---------------------------------------------------------------------------------------
 
-    def _begun(self, caller: Caller, task: Task, record: PredictionRecord, wish: Wish) -> Begun:
+    def _begun(self, sender: Sender, task: Task, record: PredictionRecord, wish: Wish) -> Begun:
         later = partial(self._result, record.id, task)
         if not wish.acknowledge:
             return Begun(later=later, model=record.model)
         item = acknowledged(record) | {"taskUUID": task.uuid}
-        wanted = later if wish.wait and caller.pushing is not None else None
+        wanted = later if wish.wait and sender.pushing is not None else None
         return Begun(item, wanted, record.model)
 
     async def _result(self, prediction_id: str, task: Task) -> Item:
@@ -183,15 +189,15 @@ class Captions:
         return result(record) | {"taskType": task.type, "taskUUID": task.uuid}
 
 
+def _chat(prompt: str) -> ChatPrompt:
+    return ChatPrompt([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}])
+
+
 def _new(
-    caller: Caller, task: Task, model: Backend, prompt: str, image: images.Kept, shown: Shown, wish: Wish
-) -> NewPrediction:  # fmt: skip
-    content = [{"type": "image"}, {"type": "text", "text": prompt}]
-    generation = StoredGeneration(
-        ChatPrompt([{"role": "user", "content": content}]), SamplingParams(max_tokens=MOST_TOKENS), (image.source,)
-    )
+    sender: Sender, task: Task, model: Backend, generation: StoredGeneration, shown: Shown, wish: Wish
+) -> NewPrediction:
     return NewPrediction(
-        owner=caller.owner, dialect=DIALECT, model=model.name, generation=generation, shown=asdict(shown),
+        owner=sender.owner, dialect=DIALECT, model=model.name, generation=generation, shown=asdict(shown),
         input={name: _elided(name, task.fields[name]) for name in _KEPT if task.fields.get(name) is not None},
         logs=f"{model.name} answers\n", webhook=wish.webhook, webhook_events=("completed",),
         idempotency_key=key_of(task.uuid), replaces=True,

@@ -145,10 +145,12 @@ _FIELDS: Fields = {
 _WHY = {
     400: "No task succeeded, and the first one is wrong; or there is no task.",
     401: "A key is needed, and none or a wrong one was given.",
+    402: "What a caption could cost is over what is left of the key's budget.",
+    403: "The key is good, but not for this API or this model.",
     404: "What the first task asks for is not there.",
     413: "The body is over the server's limit.",
     415: "The body is not JSON by its own word, or it is compressed.",
-    429: "Too many captions are waited for.",
+    429: "Too many captions are waited for, the key has asked too often, or too many wrong keys came from the address.",
     500: "The model failed, or the server.",
     503: "The model is loading, or the server is about to stop.",
     504: "The caption was not there in time; it can be asked for with `getResponse`.",
@@ -171,7 +173,7 @@ _RUN = Operation(
     (
         Reply(200, "What came of the tasks; at least one succeeded.", {JSON: Tasks},
               {"x-triptych-model": "The served models that answered, whatever names were used."}),
-        *_refusals(400, 401, 404, 413, 415, 429, 500, 503, 504),
+        *_refusals(400, 401, 402, 403, 404, 413, 415, 429, 500, 503, 504),
     ),
     body=Body(list[Task], (
         Example("A caption", [{

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ....engine.errors import QueueFullError, TriptychError
-from ...endpoint import BodyTooLargeError, NotAcceptingError, Refusal, WrongContentTypeError, WrongKeyError
+from ...accounts.errors import BudgetError, ForbiddenError, KeysUnknownError, RateLimitError, WrongKeyError
+from ...endpoint import BodyTooLargeError, NotAcceptingError, Refusal, WrongContentTypeError
 from ...files.blobs import BlobError
 from ...generation import ModelUnavailableError, UnknownModelError
 from ...store.predictions import PredictionRecord
@@ -16,10 +17,11 @@ from .wire import UnreadableError, to_json
 
 # Every code that is not the caller's fault in the form of a task, which is 400.
 _STATUS = {
-    "missingApiKey": 401, "invalidApiKey": 401, "mediaNotFound": 404, "taskFailedOrNotFound": 404, "taskNotFound": 404,
-    "taskCancelled": 404, "notFound": 404, "methodNotAllowed": 405, "payloadTooLarge": 413,
-    "unsupportedMediaType": 415, "rateLimitExceeded": 429, "inferenceError": 500, "internalServerError": 500,
-    "modelNotReady": 503, "serviceUnavailable": 503, "inferenceTimeout": 504,
+    "missingApiKey": 401, "invalidApiKey": 401, "insufficientCredits": 402, "permissionDenied": 403,
+    "mediaNotFound": 404, "taskFailedOrNotFound": 404, "taskNotFound": 404, "taskCancelled": 404, "notFound": 404,
+    "methodNotAllowed": 405, "payloadTooLarge": 413, "unsupportedMediaType": 415, "rateLimitExceeded": 429,
+    "inferenceError": 500, "internalServerError": 500, "modelNotReady": 503, "serviceUnavailable": 503,
+    "inferenceTimeout": 504,
 }  # fmt: skip
 # Those that are.
 _WRONG = (
@@ -39,7 +41,7 @@ _FAILURES = {
     "image_file_too_large": "invalidInputImage", "file_not_found": "invalidInputImage", "image": "invalidInputImage",
     "no_vision": "invalidModel", "unknown_model": "invalidModel", "context_overflow": "invalidPromptLength",
     "prompt": "invalidPrompt", "model_loading": "modelNotReady", "upstream_unavailable": "modelNotReady",
-    "queue_full": "rateLimitExceeded", "internal": "internalServerError",
+    "queue_full": "rateLimitExceeded", "insufficient_quota": "insufficientCredits", "internal": "internalServerError",
 }  # fmt: skip
 _ABOUT = {"invalidModel": "model", "invalidPromptLength": "prompt", "invalidPrompt": "prompt"}
 _DOCUMENTATION = "/reference#group-runware"
@@ -94,10 +96,11 @@ def shown(value: Any) -> str:
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
 
 
-def wrong_key(given: bool) -> TaskError:
+def wrong_key(given: bool, why: str = "") -> TaskError:
     """No key, or a wrong one. One client looks for exactly these codes."""
     if given:
-        return TaskError("invalidApiKey", "Invalid API key.", "apiKey", "string")
+        message = f"Invalid API key{f': {why}' if why else ''}."
+        return TaskError("invalidApiKey", message, "apiKey", "string")
     message = (
         "An API key is needed: send it as `Authorization: Bearer KEY`, or first of all the task "
         '{"taskType": "authentication", "apiKey": "KEY"}.'
@@ -122,7 +125,15 @@ def from_error(error: Exception) -> TaskError:
     if isinstance(error, UnreadableError):
         return TaskError(error.code, str(error))
     if isinstance(error, WrongKeyError):
-        return wrong_key(error.given)
+        return wrong_key(error.given, error.why)
+    if isinstance(error, ForbiddenError):
+        return TaskError("permissionDenied", sentence(str(error)))
+    if isinstance(error, BudgetError):
+        return TaskError("insufficientCredits", sentence(str(error)), retry_after=error.retry_after)
+    if isinstance(error, RateLimitError):
+        return TaskError("rateLimitExceeded", sentence(str(error)), retry_after=error.retry_after)
+    if isinstance(error, KeysUnknownError):
+        return TaskError("serviceUnavailable", "Keys cannot be looked up now.", retry_after=10)
     if isinstance(error, NotAcceptingError):
         return TaskError("serviceUnavailable", "The server is about to stop.", retry_after=5)
     if isinstance(error, StoreError | BlobError):

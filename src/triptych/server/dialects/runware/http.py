@@ -8,53 +8,63 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...endpoint import WrongKeyError, owner_of
+from ...accounts.accounts import Accounts
+from ...accounts.caller import Caller
+from ...accounts.errors import WrongKeyError
 from ...exchange import Answer, Exchange
 from ...service import Service
-from .begun import Begun, Caller, Outcome, Task, finished, succeeded
+from .begun import Begun, Outcome, Sender, Task, finished, succeeded
 from .errors import failed
+from .shown import DIALECT
 from .tasks import AUTHENTICATION, Tasks
-from .wire import read_tasks, to_json
+from .wire import MOST_BEFORE_KEY, read_tasks, to_json
 
 SERVED = "x-triptych-model"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTasks:
-    """The handler. No `keys`: no key is asked for."""
+    """The handler."""
 
     tasks: Tasks
-    keys: tuple[bytes, ...]
+    accounts: Accounts
+
+    async def body(self, exchange: Exchange, most: int) -> bytes:
+        """The body. It may have the key in it, so it is read first; where wrong keys come from, not much of it."""
+        if exchange.caller is None and self.accounts.attempts.slowed(exchange.scope):
+            most = min(most, MOST_BEFORE_KEY)
+        return await exchange.body(most)
 
     async def run(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Run an array of tasks; each is answered by an item or by an error, in their order."""
         given = await read_tasks(body)
-        exchange.owner = self._owner(exchange, given)
-        caller = Caller.of(exchange.owner, exchange.scope, exchange.headers, exchange.query)
+        exchange.caller = self._caller(exchange, given)
+        exchange.caller.check(DIALECT)
+        exchange.owner = exchange.caller.id
+        sender = Sender.of(exchange.owner, exchange.scope, exchange.headers, exchange.query)
         asked = [task for task in given if not _is_authentication(task)]
         if not asked:
             item = {"taskType": AUTHENTICATION, "connectionSessionUUID": str(uuids.uuid4())}
             return Answer(to_json({"data": [item]}))
-        seen: set[str] = set()
-        # In their order, so that one may ask for the response of an earlier one.
-        begun = [await self.tasks.begin(caller, task, seen) for task in asked]
-        outcomes = await asyncio.gather(*(_outcome(each, caller.base) for each in begun))
+        begun = await self.tasks.begin(sender, asked, set())
+        exchange.limits |= self.accounts.limits(exchange.owner)
+        outcomes = await asyncio.gather(*(_outcome(each, sender.base) for each in begun))
         return _answer(exchange, outcomes)
 
-    def _owner(self, exchange: Exchange, given: Sequence[Any]) -> str:
-        """Whose the tasks are, by a header or by a task that says so. Raises WrongKeyError."""
-        if not self.keys:
-            return ""
-        scheme, _, token = exchange.headers.get("authorization", "").partition(" ")
-        sent: list[Any] = [token.strip()] if scheme.lower() == "bearer" else []
-        sent += [task.get("apiKey") for task in given if _is_authentication(task)]
-        keys = [key for key in sent if isinstance(key, str)]
-        for key in keys:
+    def _caller(self, exchange: Exchange, given: Sequence[Any]) -> Caller:
+        """Whose the tasks are, by what came with the request or by a task that says so. Raises WrongKeyError,
+        KeysUnknownError, RateLimitError.
+        """
+        if exchange.caller is not None:
+            return exchange.caller
+        # A wrong one in the header has been looked at, and is no reason to refuse a right one here.
+        wrong: Exception = exchange.unknown or WrongKeyError()
+        for key in (task.get("apiKey") for task in given if _is_authentication(task)):
             try:
-                return owner_of(key, self.keys)
-            except WrongKeyError:
-                continue
-        raise WrongKeyError(any(keys))
+                return self.accounts.bearer(exchange.scope, key if isinstance(key, str) else "")
+            except WrongKeyError as error:
+                wrong = error
+        raise wrong
 
 
 def _is_authentication(task: Any) -> bool:

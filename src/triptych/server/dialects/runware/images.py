@@ -15,7 +15,7 @@ from ...pictures import media_type
 from ...service import FILE, Service
 from ...store.files import FileRecord
 from ...store.predictions import INPUT_FILE
-from .begun import Caller
+from .begun import Sender
 from .errors import TaskError
 from .fields import Fields, invalid, missing
 
@@ -57,13 +57,13 @@ def find(fields: Fields) -> tuple[str, str]:
     return place, value.strip()
 
 
-async def keep(service: Service, files: FileLibrary, caller: Caller, place: str, sent: str) -> Kept:
+async def keep(service: Service, files: FileLibrary, sender: Sender, place: str, sent: str) -> Kept:
     """An image as a file of ours if its bytes were sent or are here already; other URLs are fetched when the prediction
     runs. Raises TaskError.
     """
-    uuid = sent if UUID.fullmatch(sent) else await _own(files, caller, sent)
+    uuid = sent if UUID.fullmatch(sent) else await _own(files, sender, sent)
     if uuid is not None:
-        record = await stored(files, caller.owner, uuid)
+        record = await stored(files, sender.owner, uuid)
         if record is None:
             raise invalid(place, "string", f"There is no image {uuid}: it was not found or has expired.")
         await files.extend(record, LASTS)
@@ -76,7 +76,7 @@ async def keep(service: Service, files: FileLibrary, caller: Caller, place: str,
         return Kept(url, sent)
     data, kind = await read(service, place, sent)
     name = f"image.{kind.rpartition('/')[2]}"
-    file = await files.add(caller.owner, INPUT_FILE, name, kind, data)
+    file = await files.add(sender.owner, INPUT_FILE, name, kind, data)
     return Kept(FILE + file.id, shortened(sent))
 
 
@@ -105,7 +105,7 @@ async def stored(files: FileLibrary, owner: str, uuid: str) -> FileRecord | None
     return record if record is not None and record.purpose == PURPOSE else None
 
 
-async def _own(files: FileLibrary, caller: Caller, url: str) -> str | None:
+async def _own(files: FileLibrary, sender: Sender, url: str) -> str | None:
     """The UUID of the upload that a URL of ours stands for, under whichever of the server's names."""
     if url[:4].lower() != "http":
         return None
@@ -116,8 +116,8 @@ async def _own(files: FileLibrary, caller: Caller, url: str) -> str | None:
     found = _OWN.fullmatch(parts.path)
     if found is None:
         return None
-    same = parts.netloc == urlsplit(caller.base).netloc
-    return found[1] if same or await stored(files, caller.owner, found[1]) is not None else None
+    same = parts.netloc == urlsplit(sender.base).netloc
+    return found[1] if same or await stored(files, sender.owner, found[1]) is not None else None
 
 
 def _url(sent: str) -> str | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from ...endpoint import Doors, Endpoint
+from ...endpoint import JSON, Doors, Endpoint
 from .errors import refusal
 from .http import HttpTasks
 from .images import MEDIA
 from .sessions import Sessions
+from .shown import DIALECT
 from .socket import SocketEndpoint
 from .tasks import AUTHENTICATION, PING, Tasks
 
@@ -25,10 +27,11 @@ DOWNLOAD = f"{MEDIA}/{{name}}"
 
 
 def routes(doors: Doors, tasks: Tasks, sessions: Sessions, origins: Collection[str]) -> list[BaseRoute]:
-    """Every route of the dialect. The keys are looked at behind the endpoint: they may stand in the body."""
-    keys = tuple(key.encode() for key in doors.keys)
-    endpoint = Endpoint(doors, "runware", "/v1", HttpTasks(tasks, keys).run, refusal, public=True)
-    download = Endpoint(doors, "runware", DOWNLOAD, tasks.uploads.download, refusal, public=True)
+    """Every route of the dialect. Keys are looked at behind the endpoint too: they may stand in the body."""
+    over_http = HttpTasks(tasks, doors.accounts)
+    form = replace(JSON, read=over_http.body)
+    endpoint = Endpoint(doors, DIALECT, "/v1", over_http.run, refusal, form, public=True)
+    download = Endpoint(doors, DIALECT, DOWNLOAD, tasks.uploads.download, refusal, public=True)
     socket = SocketEndpoint(doors, tasks, sessions, origins)
     return [
         *(Route(path, endpoint, methods=["POST"]) for path in PATHS),

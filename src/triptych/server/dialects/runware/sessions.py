@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid as uuids
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ...exchange import ClientGoneError
@@ -14,6 +15,10 @@ from ...websocket import WebSocket
 # What nobody has read yet is kept for so many seconds after the connection broke, and so many frames of it.
 KEPT = 120.0
 _MOST_KEPT = 1000
+# RFC 6455's code of a server that comes back: whatever its client had not heard of yet, it sends again to the next one.
+_RESTART = 1012
+# Seconds between two looks at whether a session that shall end is idle.
+_LOOK_EVERY = 0.05
 
 
 class Session:
@@ -25,6 +30,7 @@ class Session:
         self.socket: WebSocket | None = None
         self.pushing: set[str] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self._reading = 0
         self._unread: deque[str] = deque(maxlen=_MOST_KEPT)
 
     @property
@@ -55,6 +61,22 @@ class Session:
         self.socket = socket
         while self._unread and self.socket is socket and not socket.gone:
             await self.deliver(self._unread.popleft())
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Somebody takes a frame apart: it may become work."""
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
+
+    async def drain(self) -> None:
+        """Close its connection once it has heard the outcome of everything."""
+        while self.tasks or self._reading:
+            await asyncio.sleep(_LOOK_EVERY)
+        if self.socket is not None:
+            await self.socket.close(_RESTART)
 
     def end(self) -> None:
         """Nobody comes back. Predictions go on without it."""
@@ -102,6 +124,10 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         self._left.pop(session.id, None)
         session.end()
+
+    async def drain(self) -> None:
+        """Close all connections: at once where nothing is under way, the others when they have heard of everything."""
+        await asyncio.gather(*(session.drain() for session in [*self._connected.values()]))
 
     async def start(self) -> None:
         """Nothing is kept between servers."""

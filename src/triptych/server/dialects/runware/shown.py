@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from ...accounts.cost import usd_float
 from ...store.predictions import PredictionRecord
 from .begun import Item
 from .errors import TaskError, failure
-from .price import CAPTION
 
 DIALECT = "runware"
 # Tokens of a caption, at most: what Runware sells as one.
@@ -17,8 +18,7 @@ MOST_TOKENS = 128
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What is stored of a caption for its answers. `uuid` and `type` are as its caller wrote them, `asked` is a hash of
     the task, `image` is where it had its image, `base` where the server was, and `upload` where the text shall be put.
     """
@@ -68,7 +68,7 @@ def _ended(record: PredictionRecord, shown: Shown, item: Item, **more: Any) -> I
     text = text_of(record)
     if not text:  # clients take an empty text for one that is still to come
         raise TaskError("inferenceError", "The model said nothing about this image.", **more)
-    return item | {"text": text} | cost(shown.cost)
+    return item | {"text": text} | cost(shown.cost, record.cost_nano)
 
 
 def text_of(record: PredictionRecord) -> str:
@@ -80,6 +80,6 @@ def text_of(record: PredictionRecord) -> str:
     return text[: ends[-1]] if ends else text
 
 
-def cost(wanted: bool) -> Item:
-    """The field that tells the price to those who want it."""
-    return {"cost": CAPTION.usd} if wanted else {}
+def cost(wanted: bool, nano: int | None) -> Item:
+    """The field that tells those who want it what they are charged, in dollars; 0 for what has no price here."""
+    return {"cost": usd_float(nano or 0)} if wanted else {}

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...endpoint import BodyTooLargeError, Doors, NotAcceptingError, WrongKeyError, owner_of
+from ...accounts.errors import ForbiddenError, KeysUnknownError, RateLimitError, WrongKeyError
+from ...endpoint import BodyTooLargeError, Doors, NotAcceptingError
 from ...exchange import Receive, Scope, Send
 from ...websocket import WebSocket
-from .begun import Begun, Caller, Item, Outcome, Task, failed, finished, succeeded
-from .errors import from_error, wrong_key
+from .begun import Begun, Item, Outcome, Sender, Task, failed, finished, succeeded
+from .errors import from_error
 from .sessions import Session, Sessions
+from .shown import DIALECT
 from .tasks import AUTHENTICATION, PING, Tasks
-from .wire import Named, UnreadableError, read_names, read_tasks, to_json
+from .wire import MOST_BEFORE_KEY, Named, UnreadableError, read_names, read_tasks, to_json
 
 # RFC 6455's codes. Clients hang when a socket with work under way is closed with one of these, so only idle ones are.
 _DONE, _AWAY = 1000, 1001
-# Characters of what somebody may say who has not said who it is.
-_MOST_BEFORE_KEY = 1 << 20
+# Tasks that are about the connection.
+_ITS_OWN = (AUTHENTICATION, PING)
+_REFUSED = (WrongKeyError, KeysUnknownError, RateLimitError, ForbiddenError)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,7 +55,7 @@ class SocketEndpoint:
         self.doors = doors
         self.tasks = tasks
         self.sessions = sessions
-        self.keys = [key.encode() for key in doors.keys]
+        self.accounts = doors.accounts
         self.patience = patience
         self._origins = origins
 
@@ -65,10 +70,16 @@ class SocketEndpoint:
         finally:
             connection.leave()
 
+    def check(self, owner: str) -> None:
+        """Raises WrongKeyError or KeysUnknownError if a key that was good when its session began is no more."""
+        keyring = self.accounts.keyring
+        if owner or keyring.asks:
+            keyring.signed_in(owner)
+
     def _welcome(self, socket: WebSocket) -> bool:
         """Browsers let any page connect. A key keeps them out; without keys the page must be of here."""
         page = socket.headers.get("origin")
-        if page is None or self.keys or "*" in self._origins or page in self._origins:
+        if page is None or self.accounts.keyring.asks or "*" in self._origins or page in self._origins:
             return True
         try:
             host = urlsplit(page)
@@ -87,22 +98,25 @@ class Connection:
         self._session: Session | None = None
         self._wrong_key = False
         self._until = time.monotonic() + endpoint.patience.key
-        self._base = Caller.of("", socket.scope, socket.headers, {}).base
+        self._base = Sender.of("", socket.scope, socket.headers, {}).base
 
     async def serve(self) -> None:
         """Answer every frame in the order of their arrival, as far as to the point where its tasks are kept. Raises
         ClientGoneError.
         """
         self._by_header()
-        while True:
-            try:
-                async with asyncio.timeout(self._patience()):
-                    frame = await self._socket.receive()
-            except TimeoutError:
-                if self._session is not None and self._session.tasks:
-                    continue
-                return await self._socket.close(_DONE if self._session is None else _AWAY)
-            await self._frame(frame)
+        while (tasks := await self._next()) is not None:
+            with self._busy():
+                seen: set[str] = set()
+                for its_own, some in groupby(tasks, _is_its_own):
+                    for task in some if its_own else ():
+                        await self._its_own(task)
+                    if not its_own:
+                        await self._work(list(some), seen)
+
+    def _busy(self) -> AbstractContextManager[None]:
+        """What is done with a frame: it may become work."""
+        return nullcontext() if self._session is None else self._session.read()
 
     def leave(self) -> None:
         if self._session is not None:
@@ -113,46 +127,70 @@ class Connection:
             return self._endpoint.patience.idle
         return max(0.0, self._until - time.monotonic())
 
-    async def _frame(self, frame: str | bytes) -> None:
-        most = self._endpoint.doors.most_body if self._session is not None else _MOST_BEFORE_KEY
-        if len(frame) > most:
-            return await self._too_large(frame, most)
-        try:
-            tasks = await read_tasks(frame)
-        except UnreadableError as error:
-            return await self._say(failed(error, self._base))
-        seen: set[str] = set()
-        for task in tasks:
-            await self._task(task, seen)
+    async def _next(self) -> list[Any] | None:
+        """The tasks of the next frame, which may be large and is held no longer than it takes to read it; None, and the
+        socket is closed, if there was none for too long.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._patience()):
+                    frame = await self._socket.receive()
+                break
+            except TimeoutError:
+                if self._session is None or not self._session.tasks:
+                    await self._socket.close(_DONE if self._session is None else _AWAY)
+                    return None
+        with self._busy():
+            most = self._endpoint.doors.most_body if self._session is not None else MOST_BEFORE_KEY
+            if len(frame) > most:
+                await self._too_large(frame, most)
+                return []
+            try:
+                return await read_tasks(frame)
+            except UnreadableError as error:
+                await self._say(failed(error, self._base))
+                return []
 
     async def _too_large(self, frame: str | bytes, most: int) -> None:
         """Clients match errors by the UUID, so it is looked for."""
         for named in await read_names(frame) or [Named()]:
             await self._say(failed(BodyTooLargeError(most), self._base, named.task_type, named.task_uuid))
 
-    async def _task(self, given: Any, seen: set[str]) -> None:
-        task_type = given.get("taskType") if isinstance(given, dict) else None
-        if task_type == AUTHENTICATION:
-            return await self._authenticate(given)
-        if task_type == PING:  # also of one who has not said who it is: it may come before the answer to the key
-            return await self._say(succeeded({"taskType": PING, "pong": True}))
-        if self._session is None:
-            uuid = given.get("taskUUID") if isinstance(given, dict) else None
-            return await self._say(failed(WrongKeyError(self._wrong_key), self._base, task_type, uuid))
+    async def _its_own(self, task: dict[str, Any]) -> None:
+        if task["taskType"] == AUTHENTICATION:
+            return await self._authenticate(task)
+        # Also to one who has not said who it is: it may come before the answer to the key.
+        return await self._say(succeeded({"taskType": PING, "pong": True}))
+
+    async def _work(self, given: Sequence[Any], seen: set[str]) -> None:
+        """Begin tasks that stand side by side, and tell what is known of them now."""
         session, started = self._session, time.perf_counter()
-        caller = Caller.of(
+        try:
+            if session is None:
+                raise WrongKeyError(self._wrong_key)
+            self._endpoint.check(session.owner)
+        except (WrongKeyError, KeysUnknownError) as error:
+            for task in given:
+                named = task if isinstance(task, dict) else {}
+                await self._say(failed(error, self._base, named.get("taskType"), named.get("taskUUID")))
+            return
+        sender = Sender.of(
             session.owner, self._socket.scope, self._socket.headers, self._socket.query, session.pushing
         )
-        begun = await self._tasks.begin(caller, given, seen)
+        for begun in await self._tasks.begin(sender, given, seen):
+            await self._begun(session, begun, started)
+
+    async def _begun(self, session: Session, begun: tuple[Task, Begun] | Outcome, started: float) -> None:
+        """What cannot be told because the client has gone is kept for its next connection."""
         if isinstance(begun, Outcome):
             self._log(begun, started)
-            return await self._say(begun)
+            return await session.deliver(_written(begun))
         task, under_way = begun
         if under_way.now is not None:
-            await self._say(succeeded(under_way.now, under_way.model))
+            await session.deliver(_written(succeeded(under_way.now, under_way.model)))
         if under_way.later is None:
             return self._log(succeeded({}, under_way.model), started)
-        session.begin(self._finish(session, task, under_way, started))
+        return session.begin(self._finish(session, task, under_way, started))
 
     async def _finish(self, session: Session, task: Task, begun: Begun, started: float) -> None:
         assert begun.later is not None
@@ -175,27 +213,28 @@ class Connection:
 
     def _by_header(self) -> None:
         """Whoever sent a key with the handshake, or needs none, need not say it again."""
-        scheme, _, token = self._socket.headers.get("authorization", "").partition(" ")
         try:
-            owner = self._owner(token.strip() if scheme.lower() == "bearer" else "")
-        except WrongKeyError:
+            caller = self._endpoint.accounts.caller(self._socket.scope, self._socket.headers)
+            caller.check(DIALECT)
+        except _REFUSED:
             return
-        session = self._endpoint.sessions.open(owner)
+        session = self._endpoint.sessions.open(caller.id)
         session.socket = self._socket
         self._enter(session)
 
-    def _owner(self, key: str) -> str:
-        keys = self._endpoint.keys
-        return owner_of(key, keys) if keys else ""
+    def _owner(self, key: Any) -> str:
+        """Whose a key is. Raises WrongKeyError, KeysUnknownError, RateLimitError, ForbiddenError."""
+        caller = self._endpoint.accounts.bearer(self._socket.scope, key if isinstance(key, str) else "")
+        caller.check(DIALECT)
+        return caller.id
 
     async def _authenticate(self, task: dict[str, Any]) -> None:
         """Answer a key: that comes before all that is said to this session. Raises ClientGoneError."""
         try:
             if not self._tasks.state.accepting:
                 raise NotAcceptingError
-            key = task.get("apiKey")
-            owner = self._owner(key if isinstance(key, str) else "")
-        except (WrongKeyError, NotAcceptingError) as error:
+            owner = self._owner(task.get("apiKey"))
+        except (*_REFUSED, NotAcceptingError) as error:
             self._wrong_key = isinstance(error, WrongKeyError) and error.given
             self._until = time.monotonic() + self._endpoint.patience.wrong_key
             return await self._say_no(error)
@@ -214,7 +253,7 @@ class Connection:
 
     async def _say_no(self, error: Exception) -> None:
         """One client reads the error by itself alone. An error about a key never has a task's UUID."""
-        told = wrong_key(error.given) if isinstance(error, WrongKeyError) else from_error(error)
+        told = from_error(error)
         frame: Item = {
             "errors": [told.told(self._base, AUTHENTICATION)], "error": {"code": told.code, "message": told.message},
         }  # fmt: skip
@@ -225,3 +264,7 @@ def _written(outcome: Outcome) -> str:
     """One frame."""
     item, error = outcome.item, outcome.error
     return to_json({"data": [item]} if item is not None else {"errors": [error]}).decode()
+
+
+def _is_its_own(given: Any) -> bool:
+    return isinstance(given, dict) and given.get("taskType") in _ITS_OWN

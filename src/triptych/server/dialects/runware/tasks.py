@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from ...endpoint import NotAcceptingError
@@ -11,7 +13,7 @@ from ...predictions.kept import KeptPredictions
 from ...records import Records
 from ...service import Service
 from ...watch import State
-from .begun import Begun, Caller, Outcome, Task, failed
+from .begun import Begun, Outcome, Sender, Task, failed
 from .caption import TYPES, Captions
 from .errors import TaskError, shown
 from .fields import invalid, missing
@@ -24,8 +26,10 @@ AUTHENTICATION = "authentication"
 PING = "ping"
 # Their UUID is another task's.
 _ABOUT_OTHERS = ("getResponse", "getTaskDetails")
+# Answered by a server that is about to stop: they are no work, and somebody waits for what they ask about.
+_TO_THE_END = (*_ABOUT_OTHERS, PING)
 
-Handler = Callable[[Caller, Task], Awaitable[Begun]]
+Handler = Callable[[Sender, Task], Awaitable[Begun]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Tasks:
     @classmethod
     def of(cls, records: Records, service: Service, kept: KeptPredictions, state: State) -> Tasks:
         """Those of a server that keeps records."""
-        captions = Captions(service, records.files, kept.predictions, kept.deliverer.http)
+        captions = Captions(service, records.files, kept.predictions, kept.deliverer.check)
         polls, uploads = Polls(kept.predictions), Uploads(service, records.files)
         utilities = Utilities(service, kept.predictions)
         by_type: dict[str, Handler] = {
@@ -49,19 +53,31 @@ class Tasks:
         }  # fmt: skip
         return cls(by_type, uploads, state)
 
-    async def begin(self, caller: Caller, given: Any, seen: set[str]) -> tuple[Task, Begun] | Outcome:
-        """Begin one task of an array; `seen` are the UUIDs of those before it. What is wrong with it is its outcome."""
+    async def begin(
+        self, sender: Sender, given: Sequence[Any], seen: set[str]
+    ) -> list[tuple[Task, Begun] | Outcome]:
+        """Begin the tasks of an array in their order, since one may be about an earlier one; captions side by side
+        begin together, which is a single transaction. `seen` are the UUIDs of those before. What is wrong with a task
+        is its outcome.
+        """
+        begun: list[tuple[Task, Begun] | Outcome] = []
+        for together, some in groupby(given, _is_caption):
+            each = [self._begin(sender, task, seen) for task in some]
+            begun += await asyncio.gather(*each) if together else [await one for one in each]
+        return begun
+
+    async def _begin(self, sender: Sender, given: Any, seen: set[str]) -> tuple[Task, Begun] | Outcome:
         fields = given if isinstance(given, dict) else {}
         task_type, task_uuid = fields.get("taskType"), fields.get("taskUUID")
         try:
-            if not self.state.accepting:
+            if not self.state.accepting and task_type not in _TO_THE_END:
                 raise NotAcceptingError
             if task_type == PING:
                 return Task(PING, "", fields), Begun({"taskType": PING, "pong": True})
             task = self._task(given, seen)
-            return task, await self.by_type[task.type](caller, task)
+            return task, await self.by_type[task.type](sender, task)
         except Exception as error:
-            return failed(error, caller.base, task_type, task_uuid)
+            return failed(error, sender.base, task_type, task_uuid)
 
     def _task(self, given: Any, seen: set[str]) -> Task:
         """What all tasks have in common. Raises TaskError."""
@@ -85,3 +101,7 @@ class Tasks:
                 raise TaskError("conflictTaskUUID", message, "taskUUID", "string")
             seen.add(task.key)
         return task
+
+
+def _is_caption(given: Any) -> bool:
+    return isinstance(given, dict) and given.get("taskType") in TYPES

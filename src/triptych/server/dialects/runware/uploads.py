@@ -11,7 +11,7 @@ from ...files.library import FileLibrary
 from ...service import Service
 from ...store.files import FileRecord
 from . import images
-from .begun import Begun, Caller, Item, Task
+from .begun import Begun, Item, Sender, Task
 from .errors import TaskError, not_found, shown
 from .fields import Fields, invalid, missing
 
@@ -25,50 +25,50 @@ class Uploads:
     service: Service
     files: FileLibrary
 
-    async def image(self, caller: Caller, task: Task) -> Begun:
+    async def image(self, sender: Sender, task: Task) -> Begun:
         """Keep an image. Raises TaskError."""
         sent = _sent(Fields(task.fields), "image")
-        return Begun(later=partial(self._upload, caller, task, "image", sent))
+        return Begun(later=partial(self._upload, sender, task, "image", sent))
 
-    async def media(self, caller: Caller, task: Task) -> Begun:
+    async def media(self, sender: Sender, task: Task) -> Begun:
         """The same under its newer name, with deletion. Raises TaskError."""
         fields = Fields(task.fields)
         operation = fields.word("operation", ("upload", "delete"), "upload")
         sent = _sent(fields, "media")
         work = self._upload if operation == "upload" else self._delete
-        return Begun(later=partial(work, caller, task, "media", sent))
+        return Begun(later=partial(work, sender, task, "media", sent))
 
-    async def _upload(self, caller: Caller, task: Task, name: str, sent: str) -> Item:
-        if caller.dry:
+    async def _upload(self, sender: Sender, task: Task, name: str, sent: str) -> Item:
+        if sender.dry:
             raise TaskError("unsupportedParameter", "An upload cannot be tried dry.", name, "string")
-        record = await self._known(caller, name, sent) or await self._new(caller, name, sent)
-        url = f"{caller.base}/v1{images.MEDIA}/{record.filename}"
+        record = await self._known(sender, name, sent) or await self._new(sender, name, sent)
+        url = f"{sender.base}/v1{images.MEDIA}/{record.filename}"
         item: Item = {"taskType": task.type, "taskUUID": task.uuid}
         if name == "media":
             item["operation"] = "upload"
         return item | {f"{name}UUID": record.id, f"{name}URL": url}
 
-    async def _known(self, caller: Caller, name: str, sent: str) -> FileRecord | None:
+    async def _known(self, sender: Sender, name: str, sent: str) -> FileRecord | None:
         """What is there already, if a UUID was sent."""
         if not images.UUID.fullmatch(sent):
             return None
-        record = await images.stored(self.files, caller.owner, sent)
+        record = await images.stored(self.files, sender.owner, sent)
         if record is None:
             raise invalid(name, "string", f"There is no {name} {sent}: it was not found or has expired.")
         await self.files.extend(record, images.LASTS)
         return record
 
-    async def _new(self, caller: Caller, name: str, sent: str) -> FileRecord:
+    async def _new(self, sender: Sender, name: str, sent: str) -> FileRecord:
         data, kind = await images.read(self.service, name, sent)
         uuid = str(uuids.uuid4())
         filename = f"{uuid}.{_ENDINGS.get(kind) or kind.rpartition('/')[2]}"
-        return await self.files.add(caller.owner, images.PURPOSE, filename, kind, data, images.LASTS, uuid)
+        return await self.files.add(sender.owner, images.PURPOSE, filename, kind, data, images.LASTS, uuid)
 
-    async def _delete(self, caller: Caller, task: Task, name: str, sent: str) -> Item:
-        record = await images.stored(self.files, caller.owner, sent) if images.UUID.fullmatch(sent) else None
+    async def _delete(self, sender: Sender, task: Task, name: str, sent: str) -> Item:
+        record = await images.stored(self.files, sender.owner, sent) if images.UUID.fullmatch(sent) else None
         if record is None:
             raise TaskError("mediaNotFound", f"There is no media {shown(sent)}.", name, "string")
-        if not caller.dry:
+        if not sender.dry:
             await self.files.delete(record)
         return {"taskType": task.type, "taskUUID": task.uuid, "operation": "delete", "mediaUUID": sent}
 

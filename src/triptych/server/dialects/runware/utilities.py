@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...accounts.cost import usd_float
 from ...backend import Backend, sees
 from ...predictions.predictions import Predictions
 from ...service import Service
 from ...store.ids import now_us
-from .begun import Begun, Caller, Item, Task
+from .begun import Begun, Item, Sender, Task
 from .errors import TaskError, shown
 from .fields import Fields
-from .price import CAPTION
 from .shown import DIALECT
 
 _TAGS = ("caption", "image-to-text")
 _DAY_US = 86_400_000_000
-# Nothing is charged, so it never falls. Clients take any number.
+# Of a key without a budget. Clients take any number.
 _BALANCE = 1_000_000
 _OURS = uuids.uuid5(uuids.NAMESPACE_URL, "https://github.com/triptych/triptych")
 
@@ -31,7 +31,7 @@ class Utilities:
     service: Service
     predictions: Predictions
 
-    async def search(self, caller: Caller, task: Task) -> Begun:
+    async def search(self, sender: Sender, task: Task) -> Begun:
         """The served models that can caption. Raises TaskError."""
         fields = Fields(task.fields)
         words = (fields.text("search") or "").lower()
@@ -46,8 +46,8 @@ class Utilities:
         item = {"taskType": task.type, "taskUUID": task.uuid, "totalResults": len(found)}
         return Begun(item | {"results": found[offset : offset + limit]})
 
-    async def account(self, caller: Caller, task: Task) -> Begun:
-        """What the key has used, at the listed price. Raises TaskError."""
+    async def account(self, sender: Sender, task: Task) -> Begun:
+        """What the key has used, and what it was charged for that. Raises TaskError."""
         operation = task.fields.get("operation")
         if operation != "getDetails":
             message = f"operation must be getDetails, not {shown(operation)}."
@@ -55,19 +55,26 @@ class Utilities:
         now = now_us()
         today = now - now % _DAY_US
         moments = (0, today, now - 7 * _DAY_US, now - 30 * _DAY_US)
-        counts = await self.predictions.succeeded(caller.owner, DIALECT, moments)
+        used = await self.predictions.succeeded(sender.owner, DIALECT, moments)
         names = ("total", "today", "last7Days", "last30Days")
         item: Item = {"taskType": task.type, "taskUUID": task.uuid, "operation": operation}
         item |= {
-            "organizationUUID": str(uuids.uuid5(_OURS, caller.owner)), "organizationName": "self-hosted",
-            "balance": _BALANCE, "team": [], "apiKeys": [],
-            "usage": {name: _used(count) for name, count in zip(names, counts, strict=True)},
+            "organizationUUID": str(uuids.uuid5(_OURS, sender.owner)), "organizationName": "self-hosted",
+            "balance": await self._balance(sender.owner), "team": [], "apiKeys": [],
+            "usage": {
+                name: {"credits": usd_float(nano), "requests": count}
+                for name, (count, nano) in zip(names, used, strict=True)
+            },
         }  # fmt: skip
         return Begun(item)
 
-
-def _used(count: int) -> Item:
-    return {"credits": round(count * CAPTION.usd, 4), "requests": count}
+    async def _balance(self, owner: str) -> float:
+        """What is left of the key's budget, in dollars."""
+        accounts = self.service.accounts
+        if accounts.budgets is None:
+            return _BALANCE
+        left = await accounts.budgets.left(accounts.keyring.caller(owner))
+        return _BALANCE if left is None else usd_float(left)
 
 
 def _air(model: Backend) -> str:

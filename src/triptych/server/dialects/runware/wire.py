@@ -11,6 +11,8 @@ _encoder = msgspec.json.Encoder()
 # Text of this size, in characters, is decoded on a thread: it would hold up the event loop.
 _LARGE = 1 << 18
 MOST_TASKS = 100
+# Bytes, or characters, of what somebody may say who has not said who it is.
+MOST_BEFORE_KEY = 1 << 20
 
 
 def to_json(value: Any) -> bytes:

@@ -48,6 +48,9 @@ class ErrorAnswer(msgspec.Struct):
 # ---- usage and log-probabilities ------------------------------------------------------------------------------------
 
 
+COST = "Dollars, if what was called has a price here."
+
+
 class PromptDetails(msgspec.Struct):
     cached_tokens: Annotated[Count, Meta(description="Those that were not computed again.")]
     audio_tokens: Count
@@ -68,6 +71,7 @@ class Usage(msgspec.Struct):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
+    cost: Annotated[float | UnsetType, Meta(description=COST)] = UNSET
     prompt_tokens_details: PromptDetails | UnsetType = UNSET
     completion_tokens_details: CompletionDetails | UnsetType = UNSET
 

@@ -9,6 +9,7 @@ from .answers import ErrorAnswer
 
 _WHY = {
     400: "The request is wrong; `param` says where and `code` what.",
+    403: "The key is good, but not for this.",
     404: "What was asked for by this name or id is not there.",
     413: "The body is over the server's limit.",
     415: "The body is not of the content type that this route takes, or it is compressed.",

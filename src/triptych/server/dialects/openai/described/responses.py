@@ -25,7 +25,7 @@ from ....operations import (
 )
 from ..routes import PREFIXES
 from ..wire import FlatTool, InputItem, ResponsesRequest, TextFormat, TextOptions
-from .answers import Count, Name, Seconds, TokenLogprob
+from .answers import COST, Count, Name, Seconds, TokenLogprob
 from .chat import TIMES
 from .failures import ALWAYS, WORK, failures
 from .fields import COMMON, EVERYWHERE_REFUSED, FINER, MODEL, numbers
@@ -64,7 +64,8 @@ class OutputDetails(msgspec.Struct):
     reasoning_tokens: Count
 
 
-class ResponseUsage(msgspec.Struct):
+class ResponseUsage(msgspec.Struct, kw_only=True):
+    cost: Annotated[float | UnsetType, Meta(description=COST)] = UNSET
     input_tokens: Count
     input_tokens_details: InputDetails
     output_tokens: Count

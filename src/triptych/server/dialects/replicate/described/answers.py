@@ -42,6 +42,10 @@ class PredictionMetrics(msgspec.Struct):
     input_token_count: int
     output_token_count: int
     image_token_count: int
+    cost: Annotated[float | UnsetType, Meta(description="Dollars, if what was called has a price here.")] = UNSET
+    cold_start_time: Annotated[
+        float | UnsetType, Meta(description="What of the queue time its model took to start, if it did not run yet.")
+    ] = UNSET
     time_to_first_token: float | UnsetType = UNSET
     tokens_per_second: float | UnsetType = UNSET
 

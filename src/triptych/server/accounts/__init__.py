@@ -1,0 +1,1 @@
+"""Who may use the server, for how much, and what they used."""

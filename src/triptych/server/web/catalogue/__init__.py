@@ -1,0 +1,1 @@
+"""Pages of the catalogue: models, providers, prices, what a workload costs and what changed."""

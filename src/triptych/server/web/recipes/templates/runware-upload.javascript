@@ -1,0 +1,12 @@
+{% from "runware.macros" import begin %}
+{% from "javascript.macros" import pictures %}
+{{ begin(door, key, files) -}}
+{{ pictures(files) -}}
+const upload = await runware.imageUpload({{ {"image": image} | javascript(41) }});
+{% set inputs = {"image": code("upload.imageUUID")} %}
+const answer = await runware.caption({
+  model: {{ name | javascript }},
+  inputs: {{ (dict(inputs, prompt=prompt) if prompt else inputs) | javascript(12, 2) }},
+});
+console.log(answer.text);
+await runware.disconnect();

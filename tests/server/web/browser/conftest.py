@@ -1,0 +1,34 @@
+"""A browser and a server for the tests of a file, at whose end both are closed: a loop that goes on running would keep
+other files' tests from running theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from browser import browser
+from playwright.sync_api import Browser
+from servers import Running, null_models, serving, start_null
+
+from triptych.server.app import Options
+from triptych.server.names import ALIASES, NOTE
+from triptych.server.served import ModelSpec, ServedModel, Waits
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """An open server with everything it can keep, before null replicas: `eye`, `text`, and one under the name of the
+    packaged model that sees, so that the catalogue has a model that is served.
+    """
+    tiny = "triptych/tiny-llava-1.6"
+    named = ServedModel(ModelSpec(tiny, tiny, ALIASES[tiny], {}, NOTE), start_null, waits=Waits(first=0.05))
+    data = tmp_path_factory.mktemp("site")
+    with serving([*null_models(), named], data=data, options=Options(drain=1, data=data)) as running:
+        yield running
