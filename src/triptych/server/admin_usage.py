@@ -25,15 +25,15 @@ from .store.usage import DAY_US, Total, UsageRecord
 _EPOCH = Day(1970, 1, 1)
 GROUPS = ("day", "key", "model", "dialect")
 _COLUMN = {"key": "owner"}
+_COUNTED = ("prompt_tokens", "cached_tokens", "image_tokens", "completion_tokens", "images", "captions")
 _DEFAULT_DAYS = 30
 _MOST_DAYS = 3_700
 _MOST_ROWS = 10_000
 
 
-class UsageGroup(msgspec.Struct, omit_defaults=True):
-    """What was used by one group; only the fields that it is grouped by are there."""
+class Counts(msgspec.Struct, kw_only=True):
+    """What was used, and what it cost."""
 
-    requests: int
     prompt_tokens: int
     cached_tokens: int
     image_tokens: int
@@ -42,6 +42,12 @@ class UsageGroup(msgspec.Struct, omit_defaults=True):
     captions: int
     seconds: Annotated[float, Meta(description="That models worked.")]
     cost: Annotated[float, Meta(description="Dollars.")]
+
+
+class UsageGroup(Counts, kw_only=True, omit_defaults=True):
+    """What was used by one group; only the fields that it is grouped by are there."""
+
+    requests: int
     day: str = ""
     key: Annotated[str, Meta(description="The id of a key.")] = ""
     key_name: str = ""
@@ -56,7 +62,7 @@ class UsageGroups(msgspec.Struct):
     total: UsageGroup
 
 
-class UsageRow(msgspec.Struct):
+class UsageRow(Counts, kw_only=True):
     """One generation. Its cost can be computed again from what was used and the price that was applied."""
 
     id: str
@@ -68,15 +74,7 @@ class UsageRow(msgspec.Struct):
     called: Annotated[str, Meta(description="The name that was asked for: what it was priced as.")]
     reason: Annotated[str, Meta(description="How it ended: stop, length, abort, error.")]
     created_at: float
-    prompt_tokens: int
-    cached_tokens: int
-    image_tokens: int
-    completion_tokens: int
-    images: int
-    captions: int
     calls: int
-    seconds: float
-    cost: float
     price: Annotated[str, Meta(description="Where the price is from.")]
     bill: Annotated[list[str], Meta(description="Line by line.")]
 
@@ -174,10 +172,13 @@ def _group(total: Total, by: tuple[str, ...], name: Any) -> dict[str, Any]:
         told["day"] = day_text(told["day"])
     if "key" in told:
         told["key_name"] = name(told["key"])
-    return told | {
-        "requests": total.requests, "prompt_tokens": total.prompt_tokens, "cached_tokens": total.cached_tokens,
-        "image_tokens": total.image_tokens, "completion_tokens": total.completion_tokens, "images": total.images,
-        "captions": total.captions, "seconds": total.seconds_us / 1e6, "cost": usd_float(total.cost_nano),
+    return told | {"requests": total.requests} | _counts(total)
+
+
+def _counts(each: Total | UsageRecord) -> dict[str, Any]:
+    """As `Counts`."""
+    return {name: getattr(each, name) for name in _COUNTED} | {
+        "seconds": each.seconds_us / 1e6, "cost": usd_float(each.cost_nano),
     }  # fmt: skip
 
 
@@ -187,10 +188,7 @@ def describe_usage(row: UsageRecord, key_name: str) -> dict[str, Any]:
     return {
         "id": row.id, "request_id": row.request_id, "key": row.owner, "key_name": key_name, "dialect": row.dialect,
         "model": row.model, "called": row.called, "reason": row.reason, "created_at": seconds(row.created_us),
-        "prompt_tokens": row.prompt_tokens, "cached_tokens": row.cached_tokens, "image_tokens": row.image_tokens,
-        "completion_tokens": row.completion_tokens, "images": row.images, "captions": row.captions, "calls": row.calls,
-        "seconds": row.seconds_us / 1e6, "cost": usd_float(row.cost_nano), "price": price.source or "not priced",
-        "bill": bill_of(row, price),
+        **_counts(row), "calls": row.calls, "price": price.source or "not priced", "bill": bill_of(row, price),
     }  # fmt: skip
 
 

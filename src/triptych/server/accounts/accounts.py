@@ -20,7 +20,7 @@ from .attempts import Attempts
 from .budgets import Budgets
 from .caller import Caller
 from .charge import Bill, Charge, most_used
-from .cost import worst
+from .cost import Price, worst
 from .errors import WrongKeyError
 from .keyring import Keyring
 from .meter import Meter
@@ -154,11 +154,10 @@ class Accounts:
         caller = self.keyring.caller(owner)
         price = self.prices.price(called or model.name, generation.dialect, model)
         bill = Bill.of(generation, owner, model, called, row, images)
-        context = model.info.max_context if model.info is not None else 0
+        context = _context(model)
         reservation = None
         if caller.limits.spend_nano is not None and self.budgets is not None:
-            most = worst(price, most_used(bill, generation, context)) if price.priced else 0
-            reservation = await self.budgets.reserve(caller, most)
+            reservation = await self.budgets.reserve(caller, _most(price, bill, generation, context))
         return Charge(bill, generation, price, context, reservation, self._record)
 
     async def afford(self, owner: str, generation: Generation, model: Backend, called: str, images: int) -> None:
@@ -169,12 +168,20 @@ class Accounts:
     def estimate(self, generation: Generation, model: Backend, called: str, images: int) -> int:
         """The most that a generation with so many images can cost, in nano-dollars; 0 for what has no price."""
         price = self.prices.price(called or model.name, generation.dialect, model)
-        bill = Bill.of(generation, "", model, called, images=images)
-        context = model.info.max_context if model.info is not None else 0
-        return worst(price, most_used(bill, generation, context)) if price.priced else 0
+        return _most(price, Bill.of(generation, "", model, called, images=images), generation, _context(model))
 
     def _record(self, row: UsageRecord) -> None:
         caller = self.keyring.caller(row.owner)
         self.rates.used(caller, row.prompt_tokens - row.cached_tokens + row.completion_tokens)
         if self.meter is not None:
             self.meter.record(row)
+
+
+def _context(model: Backend) -> int:
+    """The model's context in tokens, 0 while it is not known."""
+    return model.info.max_context if model.info is not None else 0
+
+
+def _most(price: Price, bill: Bill, generation: Generation, context: int) -> int:
+    """The most that a generation can cost, in nano-dollars."""
+    return worst(price, most_used(bill, generation, context)) if price.priced else 0
