@@ -5,6 +5,7 @@ from asyncio.selector_events import BaseSelectorEventLoop
 from ipaddress import ip_address
 
 import pytest
+from webhook_desk import Desk
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +19,9 @@ def _loopback_only(monkeypatch):
         return await connect(self, sock, address)
 
     monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", checked)
+
+
+@pytest.fixture
+def desk(store):
+    """Before each database."""
+    return Desk(store)
