@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from databases import Postgres, postgres
+from key_office import Office, opened
 
 from triptych.server.files.blobs import Blobs
 from triptych.server.files.library import FileLibrary
@@ -39,3 +40,17 @@ async def store(tmp_path: Path, database: str | None) -> AsyncIterator[Store]:
 @pytest.fixture
 def files(tmp_path: Path, store: Store) -> FileLibrary:
     return FileLibrary(store, Blobs(tmp_path / "files"))
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    data = tmp_path_factory.mktemp("data")
+    with opened(data) as found:
+        yield found
+
+
+@pytest.fixture
+def own_office(tmp_path: Path) -> Iterator[Office]:
+    """One of a test's own: so many wrong keys from one address would be refused unseen."""
+    with opened(tmp_path) as found:
+        yield found

@@ -1,96 +1,18 @@
-"""Keys and usage over HTTP: who may make them, what they may do, and how each API refuses them."""
+"""Keys and usage over HTTP: who may make them, what they may do, what is left of them, and what was used."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
-from http_calls import ask, call
-from key_calls import WAYS, Outcome, bearer, new_key, order
+from http_calls import ask
+from key_calls import WAYS, bearer, new_key, order
+from key_office import Office, refused
 from runware_calls import URI
-from servers import Running, null_models, serving
-
-from triptych.server.accounts.cost import Price, part
-from triptych.server.app import Options
-from triptych.server.delivery.fetch import ImageFetcher
-from triptych.server.delivery.guard import Guard
-
-# A call of `eye` costs a dollar, one of `text` nothing.
-DOLLAR = 10**9
-OPTIONS = Options(drain=1, own_prices={"eye": Price((part("call", DOLLAR),), "this test")}, prices="free")
-# What each API calls a refusal: status and code, or title.
-SAYS = {
-    "wrong key": {
-        "openai": (401, "invalid_api_key"), "replicate": (401, "Unauthenticated"), "runware": (401, "invalidApiKey"),
-        "socket": (0, "invalidApiKey"),
-    },
-    "forbidden": {
-        "openai": (403, "forbidden"), "replicate": (403, "Forbidden"), "runware": (403, "permissionDenied"),
-        "socket": (0, "permissionDenied"),
-    },
-    "too often": {
-        "openai": (429, "rate_limit_exceeded"), "replicate": (429, "Too many requests"),
-        "runware": (429, "rateLimitExceeded"), "socket": (0, "rateLimitExceeded"),
-    },
-    "spent": {
-        "openai": (429, "insufficient_quota"), "replicate": (402, "Insufficient credit"),
-        "runware": (402, "insufficientCredits"), "socket": (0, "insufficientCredits"),
-    },
-}  # fmt: skip
-
-
-@dataclass
-class Office:
-    """A server with keys, and its first administrator's key."""
-
-    server: Running
-    data: Path
-    id: str
-    admin: str
-
-    def order(self, method: str, path: str, body: Any = None, key: str | None = None) -> Any:
-        return order(self.server, method, path, body, self.admin if key is None else key)
-
-    def new(self, name: str = "team", **wish: Any) -> dict[str, Any]:
-        return new_key(self.server, name, self.admin, **wish)
-
-    def ask(self, way: str, key: str) -> Outcome:
-        return WAYS[way](self.server, key)
-
-
-@contextmanager
-def opened(data: Path) -> Iterator[Office]:
-    fetcher = ImageFetcher(Guard.allowing([]))
-    with serving(null_models(), fetcher.read, OPTIONS, data=data, on_stop=fetcher.close) as server:
-        first = new_key(server, "operations", admin=True)
-        yield Office(server, data, first["id"], first["key"])
-
-
-@pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    data = tmp_path_factory.mktemp("data")
-    with opened(data) as found:
-        yield found
-
-
-@pytest.fixture
-def own_office(tmp_path: Path) -> Iterator[Office]:
-    """One of a test's own: so many wrong keys from one address would be refused unseen."""
-    with opened(tmp_path) as found:
-        yield found
-
-
-def refused(outcome: Outcome, way: str, how: str, why: str) -> None:
-    assert (outcome.status, outcome.code) == SAYS[how][way]
-    assert why in outcome.message
-
+from servers import null_models, serving
 
 # ---- making and taking away -----------------------------------------------------------------------------------------
 
@@ -218,85 +140,6 @@ def test_a_rotation_has_an_overlap_or_none(own_office: Office) -> None:
     for overlap in (-1, 1e9):
         reply = own_office.order("POST", where, {"overlap": overlap})
         assert (reply.status, reply.error["param"]) == (400, "overlap")
-
-
-# ---- refusals in each API -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_keys_that_let_in_no_more_are_refused_with_the_reason(own_office: Office, way: str) -> None:
-    gone, late = own_office.new("gone"), own_office.new("late", expires_in=0.5)
-    assert own_office.ask(way, gone["key"]).code == ""
-    assert own_office.order("POST", f"/keys/{gone['id']}/revoke").json["state"] == "revoked"
-    assert own_office.order("POST", f"/keys/{gone['id']}/revoke").status == 404
-    refused(own_office.ask(way, gone["key"]), way, "wrong key", "it was revoked")
-    while own_office.order("GET", f"/keys/{late['id']}").json["state"] != "expired":
-        time.sleep(0.02)
-    refused(own_office.ask(way, late["key"]), way, "wrong key", "it has expired")
-    refused(own_office.ask(way, gone["key"][:-1] + "?"), way, "wrong key", "it is not complete, or has a slip")
-    refused(own_office.ask(way, "tp_else"), way, "wrong key", "")
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_key_for_another_api_or_another_model(office: Office, way: str) -> None:
-    dialect = "runware" if way == "socket" else way
-    others = [name for name in ("openai", "replicate", "runware") if name != dialect]
-    key = office.new("others", dialects=others)["key"]
-    refused(office.ask(way, key), way, "forbidden", f"is not for the API of {dialect}; it is for {', '.join(others)}")
-    assert office.order("GET", "/key", key=key).status == 200  # what is Triptych's own is for every key
-    key = office.new("readers", models=["text"], dialects=[dialect])["key"]
-    refused(office.ask(way, key), way, "forbidden", "is not for the model eye; it is for text")
-    assert office.order("GET", "/usage", key=key).json["total"]["requests"] == 0
-    key = office.new("seers", models=["eye"], dialects=[dialect])["key"]
-    assert office.ask(way, key).code == ""
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_key_that_asks_too_often(office: Office, way: str) -> None:
-    key = office.new("hasty", requests_per_minute=1)["key"]
-    assert office.ask(way, key).code == ""
-    outcome = office.ask(way, key)
-    refused(outcome, way, "too often", "1 requests per minute, and they are used up; try again in ")
-    if way != "socket":
-        assert 1 <= int(outcome.headers["retry-after"]) <= 60
-    assert office.order("GET", "/key", key=key).status == 200  # asking for the rest costs nothing
-    assert office.order("GET", "/usage", key=key).json["total"]["requests"] == 1
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_budget_that_is_spent(office: Office, way: str) -> None:
-    key = office.new("poor", budget="1.5")["key"]
-    assert office.ask(way, key).code == ""
-    outcome = office.ask(way, key)
-    refused(outcome, way, "spent", "This request can cost up to $1.00, and $0.50 are left of this key's budget of")
-    assert " $1.50 per month; the next month begins at 20" in outcome.message
-    found = office.order("GET", "/key", key=key).json["key"]
-    assert (found["spent"], found["budget"]["left"]) == (1, 0.5)
-    assert office.order("GET", "/usage", key=key).json["total"]["requests"] == 1
-
-
-def test_openais_client_does_not_ask_again_where_money_is_missing(office: Office) -> None:
-    sent: list[Any] = []
-    key = office.new("poor", budget="0.5", per="total")["key"]
-    with openai.DefaultHttpxClient(event_hooks={"request": [sent.append]}) as http:
-        client = openai.OpenAI(base_url=f"{office.server.url}/v1", api_key=key, http_client=http, max_retries=2)
-        with pytest.raises(openai.RateLimitError, match=r"this key's budget of \$0\.50\.") as caught:
-            client.chat.completions.create(model="eye", messages=[{"role": "user", "content": "a"}])
-    assert caught.value.code == "insufficient_quota"
-    assert caught.value.response.headers["x-should-retry"] == "false"
-    assert len(sent) == 1
-
-
-def test_a_flood_of_wrong_keys_closes_no_public_door(own_office: Office) -> None:
-    known = own_office.new("known")["key"]
-    assert own_office.ask("openai", known).status == 200
-    statuses = [own_office.ask("openai", f"guess {number}").status for number in range(30)]
-    assert set(statuses) == {401, 429}
-    assert statuses[-1] == 429
-    url = own_office.server.url
-    assert [call(url, "GET", path).status for path in ("/health", "/", "/app/sign-in")] == [200] * 3
-    assert [own_office.ask(way, known).code for way in ("openai", "replicate", "runware")] == ["", "", ""]
-    refused(own_office.ask("runware", "tp_else"), "runware", "too often", "wrong keys came from your address")
 
 
 # ---- what is left, and what was used --------------------------------------------------------------------------------
