@@ -123,6 +123,7 @@ async def _any_order(folder, events):
             await budgets.keep()
         elif what == "restart":  # killed: what was open is lost, what was recorded is not
             open_ones = []
+            meter._task.cancel()
             meter._journal.close(keep=True)
             name = f"server{next(names)}"
             budgets = Budgets(store, name)

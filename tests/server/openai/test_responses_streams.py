@@ -170,6 +170,8 @@ def test_a_stream_adds_up_to_the_whole_answer(fields, said):
 class Steps:
     """A run of these pieces, one a step."""
 
+    cost_nano = None
+
     def __init__(self, *pieces: Piece) -> None:
         self.pieces = pieces
         self.end: End | None = None
