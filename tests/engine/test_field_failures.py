@@ -219,6 +219,7 @@ def test_all_physical_cores_compute_without_any_setting(shelf: Shelf) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(False)  # Hypothesis, in tests after this one, draws such numbers
 
 
 def test_a_missing_instruction_set_is_a_decision_and_not_a_crash(shelf: Shelf) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-import torch
 from hypothesis import HealthCheck, settings
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
@@ -32,12 +31,6 @@ HOME = "/"
 TASKS = "/v1"
 # Fields of a form are texts, whatever they look like.
 UPLOAD = "/files"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def smallest_numbers() -> None:
-    """Hypothesis draws them; an engine that another test had in this process makes them count as zero."""
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")
