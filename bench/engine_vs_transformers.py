@@ -1,6 +1,9 @@
 """Triptych beside transformers on random weights, in turn, in one run.
 
 python bench/engine_vs_transformers.py --shape S [--precisions bf16 int8] [--cases first again encode decode together]
+python bench/engine_vs_transformers.py --shape S --transformers fp32 --precisions fp32 int8
+
+The second form is for a processor without bf16 instructions, where bf16 is emulated many times slower than fp32.
 
 Each engine is a process of its own with all cores; they take turns, so that a shared machine's moods hit both.
 Cases: first = time to first token of a new picture and 32 text tokens; again = another question about that picture;
@@ -27,7 +30,8 @@ IMAGE_SIDE = {"S": 336, "M": 336, "S16": 672}
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--shape", choices=shapes.SHAPES, default="S")
-    arguments.add_argument("--precisions", nargs="+", default=["bf16"])
+    arguments.add_argument("--precisions", nargs="+", default=["bf16"], help="Triptych's")
+    arguments.add_argument("--transformers", choices=("bf16", "fp32"), default="bf16", help="transformers' precision")
     arguments.add_argument("--cases", nargs="+", choices=CASES)
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--requests", type=int, default=16, help="of the case `together`")
@@ -42,7 +46,8 @@ def main() -> None:
 def run(options: argparse.Namespace, folder: Path) -> None:
     default = ("decode", "together", "prefill") if options.shape == "X" else CASES[:-1]
     engines = []
-    for name, precision in [("transformers", "bf16"), *(("triptych", held) for held in options.precisions)]:
+    ours = [("triptych", precision) for precision in options.precisions]
+    for name, precision in [("transformers", options.transformers), *ours]:
         engines.append(Remote(name, folder, precision))
         engines[-1].call("settle")
     print(f"shape {options.shape}: " + ", ".join(f"{e.name} ready in {e.load_seconds:.1f} s" for e in engines))

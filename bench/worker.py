@@ -198,7 +198,7 @@ class Remote:
     def __init__(self, engine: str, folder: Path, precision: str) -> None:
         started = time.perf_counter()
         command = [sys.executable, __file__, engine, str(folder), precision]
-        self.name = engine if engine == "transformers" else f"triptych {precision}"
+        self.name = f"{engine} {precision}"
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.loaded = self._answer()
         self.load_seconds = time.perf_counter() - started
