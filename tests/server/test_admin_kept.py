@@ -12,15 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 from http_calls import Reply, call
 from key_calls import new_key
-from servers import Running, null_models, serving
+from servers import NOWHERE, Running, null_models, serving
 from standardwebhooks import Webhook
 
 from triptych.cli import main
 from triptych.server.app import Options
 
 ADMIN = "/triptych/v1"
-# Forbidden by the server's rules, so that nothing is ever sent there.
-NOWHERE = "https://127.0.0.1/hook"
 IDS = ("0" * 26, "nobody", "a-b", "x" * 300, "%00", "..")
 
 
@@ -129,6 +127,8 @@ def test_a_running_one_is_canceled_and_then_repeated(slow: Running) -> None:
     assert again != prediction
     found = json.loads(run(slow, "predictions", "show", again, "--json").output)
     assert found["input"]["prompt"].startswith("word word")
+    assert "Answered here by eye" in found["logs"].splitlines()[0]
+    assert f"run again after {prediction}" in found["logs"]
     run(slow, "predictions", "cancel", again)
 
 

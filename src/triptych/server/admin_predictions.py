@@ -18,7 +18,7 @@ from .dialects.openai.errors import OpenAIError, invalid, missing, read_body
 from .dialects.openai.form import to_json
 from .exchange import Answer, Exchange
 from .predictions.kept import KeptPredictions
-from .predictions.predictions import RemovedError
+from .predictions.predictions import NeverRunsError, RemovedError
 from .predictions.retention import purge
 from .service import Service
 from .store import webhooks as messages
@@ -134,7 +134,9 @@ class PredictionOrders:
         return await self.kept.predictions.cancel(record)
 
     async def repeat(self, record: PredictionRecord) -> PredictionRecord:
-        """The new prediction that asks for the same. Raises OpenAIError if `record` has not ended, or was forgotten."""
+        """The new prediction that asks for the same. Raises OpenAIError if `record` has not ended, was forgotten,
+        or can never run.
+        """
         if not record.ended:
             raise _conflict(f"The prediction {record.id} has not ended yet: it is {record.status}.", "not_ended")
         try:
@@ -142,6 +144,9 @@ class PredictionOrders:
         except RemovedError:
             told = f"The input of the prediction {record.id} was removed, so it cannot be run again."
             raise _conflict(told, "data_removed") from None
+        except NeverRunsError as error:
+            told = f"The prediction {record.id} cannot be run as it was asked: {error}"
+            raise _conflict(told, "cannot_run") from None
 
     async def told(self, record: PredictionRecord) -> list[WebhookRecord]:
         """What was told of a prediction, and what is to be told; the first message first."""

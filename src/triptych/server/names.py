@@ -1,9 +1,14 @@
-"""The names under which the packaged demonstration models are served: their own, and those people have in their code.
+"""Names of served models. The packaged demonstration models have their own, and those that people have in their code.
 
 An alias says only whom a request reaches here; answers, lists and logs always name the model that answered.
 """
 
 from __future__ import annotations
+
+import re
+
+# Under whom a model stands that has no name with an owner.
+OWNER = "triptych"
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "triptych/tiny-llava-1.5": (
@@ -44,3 +49,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 NOTE = "a small demonstration model of a drawn world: real pictures and texts need a real checkpoint"
+
+
+def has_owner(name: str) -> bool:
+    """Whether a name is owner/name, without which Replicate's clients send nothing."""
+    return name.count("/") == 1
+
+
+def with_owner(name: str) -> str:
+    """A name as owner/name: one without an owner stands under ours, in the letters that Replicate's clients know."""
+    return name if has_owner(name) else f"{OWNER}/{re.sub(r'[^A-Za-z0-9._@-]+', '-', name)}"

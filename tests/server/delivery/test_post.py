@@ -151,7 +151,7 @@ async def test_what_is_refused_before_anything_is_sent(url: str, guard: Guard, h
     [
         ("http://localhost/hook", ()), ("http://api.localhost:8000/", ()), ("http://[::1]/", ()),
         ("http://10.0.0.7/", ()), ("http://169.254.169.254/", ("10.0.0.0/8",)),
-        ("http://8.8.8.8:25/", ()), ("http://[fe80::1]/", ()),
+        ("http://8.8.8.8:25/", ()), ("http://[fe80::1]/", ()), ("http://hooks.example:8080/", ("other.example",)),
     ],
 )  # fmt: skip
 def test_a_url_that_says_that_it_leads_inside_is_refused_beforehand(url: str, allowed: tuple[str, ...]) -> None:

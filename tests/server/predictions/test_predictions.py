@@ -170,35 +170,6 @@ async def test_a_finished_one_cannot_be_canceled(store: Store) -> None:
         assert await predictions.cancel(record) == record
 
 
-async def test_a_deadline_cancels(store: Store) -> None:
-    model = ScriptedModel()
-    model.gates["word 1"] = asyncio.Event()
-    async with running(store, model) as predictions:
-        created = await predictions.create(asked(lasts=0.5))
-        await until(lambda: predictions.worker.lives[created.id].canceled)  # type: ignore[attr-defined]
-        model.gates["word 1"].set()
-        record = await ended(predictions, created.id)
-    assert record.status == "canceled"
-    assert "its deadline has passed" in record.logs
-    assert record.output in ((), (" one",))  # what was said in the time, on a machine however busy
-
-
-async def test_a_deadline_cancels_one_that_waits(store: Store) -> None:
-    model = ScriptedModel()
-    model.gates["word 0"] = asyncio.Event()
-    async with running(store, model) as predictions:
-        busy = [await predictions.create(asked(f"busy {n}")) for n in range(PACE.model)]
-        waiting = await predictions.create(asked("waiting", lasts=0.1))
-        record = await ended(predictions, waiting.id)
-        assert record.status == "canceled"
-        assert "its deadline has passed" in record.logs
-        assert "waiting" not in model.tries
-        assert [(await stored(store, each.id)).ended for each in busy] == [False] * PACE.model
-        model.gates["word 0"].set()
-        for each in busy:
-            assert (await ended(predictions, each.id)).status == "succeeded"
-
-
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
 
 

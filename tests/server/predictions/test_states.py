@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from databases import sqlite_in
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -31,7 +32,7 @@ class States(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.store = self.loop.run_until_complete(open_store(Path(self.folder.name), None))
+        self.store = self.loop.run_until_complete(open_store(sqlite_in(Path(self.folder.name)), None))
         self.now = 1_000
         self.held: dict[str, PredictionRecord] = {}
         self.endings = 0

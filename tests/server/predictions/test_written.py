@@ -10,6 +10,7 @@ from prediction_runs import PACE, asked, ended, running, stored, until
 from scripted_model import ScriptedModel
 
 from triptych.engine.errors import ContextOverflowError
+from triptych.engine.request import Timing
 from triptych.replica.protocol import Phase
 from triptych.server.generation import ModelInfo
 from triptych.server.predictions.worker import Pace
@@ -125,3 +126,23 @@ async def test_characters_that_a_database_does_not_take_are_replaced_or_not_foun
     assert record.error == "no \N{REPLACEMENT CHARACTER} here"
     assert record.logs.startswith("ignored: \N{REPLACEMENT CHARACTER}\n")
     assert refused.error == "bad \N{REPLACEMENT CHARACTER} template"
+
+
+async def test_times_are_the_engines_where_its_words_come_late_and_at_once(store: Store) -> None:
+    model = ScriptedModel()
+    model.gates["admission"] = asyncio.Event()
+    model.timing = Timing(0.0, 0.02, 0.05)
+    async with running(store, model) as predictions:
+        created = await predictions.create(asked())
+        await asyncio.sleep(0.1)
+        model.gates["admission"].set()
+        record = await ended(predictions, created.id)
+        again = await predictions.create(asked("of no time at all"))
+        short = await ended(predictions, again.id)
+    assert record.started_us is not None
+    assert record.first_token_us == record.started_us + 20_000
+    assert record.completed_us is not None
+    assert 50_000 <= record.completed_us - record.started_us < 100_000
+    # Never before it was there.
+    assert short.started_us is not None
+    assert short.started_us >= short.created_us

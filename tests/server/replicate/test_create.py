@@ -52,8 +52,10 @@ def test_a_prediction_that_has_ended_is_complete(one: Client) -> None:
     assert (numbers["input_token_count"], numbers["output_token_count"], numbers["image_token_count"]) == (3, 3, 0)
     assert numbers["total_time"] == pytest.approx(numbers["queue_time"] + numbers["predict_time"], abs=1e-5)
     assert 0 <= numbers["time_to_first_token"] <= numbers["predict_time"]
-    assert numbers["tokens_per_second"] > 0
+    assert numbers["tokens_per_second"] == pytest.approx(3 / numbers["predict_time"], rel=1e-3)
     assert one.get(told) == told
+    page = one.ask("GET", told["urls"]["web"])
+    assert (page.status, told["id"] in page.body.decode()) == (200, True)
 
 
 def test_without_waiting_it_is_answered_as_it_begins(slow: Client) -> None:

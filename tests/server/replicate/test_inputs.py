@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from http_calls import call
 from predicting import Client, problem
 
 from triptych.engine.request import SamplingParams
@@ -140,6 +141,9 @@ def test_what_cannot_be_run_is_a_prediction_that_failed(one: Client) -> None:
         assert told in found["logs"]
         assert found["metrics"]["predict_time"] == 0
         assert one.get(found) == found
+        again = call(one.server.url, "POST", f"/triptych/v1/predictions/{found['id']}/retry", headers=one.key)
+        assert (again.status, again.json["error"]["code"]) == (409, "cannot_run")
+        assert told in again.json["error"]["message"]
 
 
 # ---- Mixtral --------------------------------------------------------------------------------------------------------

@@ -80,6 +80,9 @@ def test_a_failure_is_no_http_error_and_has_a_reason(one: Client) -> None:
     told = one.create("x " * 5000, wait=20)
     assert (told.status, told.json["status"]) == (201, "failed")
     assert "the context is 4096 tokens" in told.json["error"]
+    broken = one.run("broken", image="http://images.example/x.png")
+    assert (broken["status"], broken["error"][:31]) == ("failed", "image 1: the image is truncated")
+    assert f"failed: {broken['error']}" in broken["logs"]
 
 
 # ---- pages ----------------------------------------------------------------------------------------------------------

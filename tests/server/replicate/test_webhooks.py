@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from predicting import Client, problem
 from servers import null_models, serving
 
 from triptych.server.app import tell
+from triptych.server.delivery.guard import Guard
+from triptych.server.delivery.post import Poster
 from triptych.server.dialects.replicate.webhooks import tell as told_by
 from triptych.server.dialects.replicate.wire import EVENTS
 from triptych.server.records import open_records
@@ -82,6 +85,37 @@ def test_receivers_must_be_https(one: Client) -> None:
             told = problem(one.create("a", fields={field: url}))
             assert told["status"] == 422
             assert told["invalid_fields"][0]["field"] == field
+
+
+INSIDE = (
+    "https://127.0.0.1/x", "https://10.0.0.1/x", "https://[::1]/x", "https://169.254.169.254/latest/meta-data",
+    "https://localhost/x", "https://[::ffff:192.168.0.1]/x", "https://2130706433/x",
+    # No caller's port is connected to but those of the web, whatever the name stands for.
+    "https://hooks.example:8443/x", "https://93.184.215.14:22/x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("url", INSIDE)
+def test_a_receiver_that_nothing_is_sent_to_is_refused_and_nothing_is_kept(one: Client, url: str) -> None:
+    kept = one.ask("GET", "/predictions").json["results"]
+    for field in ("webhook", "webhook_completed"):
+        told = problem(one.create("a", fields={field: url}))
+        assert told["status"] == 422
+        assert told["detail"].startswith(f"- {field}: ")
+        [wrong] = told["invalid_fields"]
+        assert (wrong["type"], wrong["field"]) == ("format", field)
+        assert re.search("not public|no name, not|is not a name|port", wrong["description"]), wrong
+    assert one.ask("GET", "/predictions").json["results"] == kept
+
+
+def test_what_the_owner_allows_is_told(tmp_path: Path) -> None:
+    poster = Poster(Guard.allowing(["127.0.0.1", "10.0.0.0/8"]), http=True)
+    with serving(null_models(), data=tmp_path, poster=poster) as running:
+        client = Client(running, {})
+        for url in ("http://127.0.0.1:1/x", "https://10.0.0.1:8443/x", "https://hooks.example:8443/x"):
+            assert client.create("a", fields={"webhook": url}).status == 201
+        told = problem(client.create("a", fields={"webhook": "https://192.168.0.1/"}))
+        assert "not public" in told["detail"]
 
 
 def test_the_secret_is_one_that_clients_can_take_apart(one: Client, two: Client) -> None:

@@ -74,6 +74,9 @@ class Guard:
             return _NOT_LISTED
         if any(special_purpose(each) for each in unlisted):
             return _NOT_PUBLIC
+        return self._wrong_port(port)
+
+    def _wrong_port(self, port: int) -> str | None:
         if self.ports and port not in self.ports:
             return f"port {port} is none of {', '.join(map(str, sorted(self.ports)))}, to which this server connects"
         return None
@@ -92,14 +95,16 @@ class Guard:
 
     def check_url(self, url: URL) -> None:
         """Raises RefusedError if it is clear before any name is looked up that connecting to `url` would be refused:
-        its host is an address, or stands for this machine.
+        its host is an address, or stands for this machine, or whatever it stands for, its port is none of `ports`.
         """
-        host = url.raw_host or ""
+        host, port = url.raw_host or "", url.port or 0
         self.check_name(host)
         address = "127.0.0.1" if f".{host}".endswith(".localhost") else host
         with suppress(ValueError):  # a name: what it stands for is seen when it is connected to
             parse_address(address)
-            self.check(address, url.port or 0, host)
+            return self.check(address, port, host)
+        if not self.networks and host not in self.hosts and (rule := self._wrong_port(port)):
+            raise RefusedError(rule)
 
     def _lists(self, address: Address) -> bool:
         return any(address in network for network in self.networks)

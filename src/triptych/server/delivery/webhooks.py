@@ -55,7 +55,6 @@ class Deliverer:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.secrets = WebhookSecrets(store)
-        self.http = poster.http
         self.check = poster.check
         self._store = store
         self._poster = poster

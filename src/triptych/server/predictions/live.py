@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from ..store.predictions import PredictionRecord
+from .stored import StoredGeneration
 
 T = TypeVar("T")
 
@@ -23,8 +24,10 @@ class Live:
     Output that an earlier attempt delivered is expected again: it is not delivered twice.
     """
 
-    def __init__(self, stored: PredictionRecord) -> None:
+    def __init__(self, stored: PredictionRecord, generation: StoredGeneration | None = None) -> None:
         self.stored = stored
+        # What it runs; None if that has to be read from the record.
+        self.generation = generation
         self.output = list(stored.output)
         self.logs = stored.logs
         self.done = asyncio.Event()
@@ -114,16 +117,30 @@ class Live:
         if self._on_cancel is not None:
             self._on_cancel()
 
-    async def unless_canceled(self, work: Awaitable[T]) -> T | None:
+    async def unless_canceled(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What `work` gives, or None as soon as it is canceled."""
-        doing = asyncio.ensure_future(work)
-        with self.when_canceled(doing.cancel):
-            try:
-                return await doing
-            except asyncio.CancelledError:
-                if doing.cancelled() and self.canceled and not _is_cancelled():
-                    return None
-                raise
+        if self.canceled:
+            work.close()
+            return None
+        task = asyncio.current_task()
+        assert task is not None
+        stopped = False
+
+        def stop() -> None:
+            nonlocal stopped
+            if not stopped:
+                stopped = True
+                task.cancel()
+
+        self._on_cancel = stop
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if stopped and task.uncancel() == 0:  # nobody else has cancelled it
+                return None
+            raise
+        finally:
+            self._on_cancel = None
 
     @contextmanager
     def when_canceled(self, stop: Callable[[], object]) -> Iterator[None]:
@@ -151,6 +168,8 @@ class Live:
 
     async def ended(self, seconds: float) -> None:
         """Wait until it has ended, or is another's, or `seconds` have passed."""
+        if self.done.is_set():
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.done.wait()
@@ -169,9 +188,3 @@ class Live:
 def plain(text: str) -> str:
     """A text as every database takes it: one of them refuses a character that callers may send in JSON."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _is_cancelled() -> bool:
-    """Whether the task itself that asks was."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -16,7 +16,7 @@ from ..store import predictions as statements
 from ..store.ids import new_id, now_us
 from ..store.predictions import Addition, Filter, PredictionRecord
 from ..store.store import Store
-from .live import plain
+from .live import Live, plain
 from .stored import StoredGeneration, read_stored
 from .worker import PredictionWorker
 
@@ -27,6 +27,10 @@ _ONE_LIVE_LOOK = 15.0
 
 class RemovedError(TriptychError):
     """What a prediction asked for is not kept any more."""
+
+
+class NeverRunsError(TriptychError):
+    """What a prediction asked for cannot be run, for the reason that it failed for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,31 @@ class NewPrediction:
     id: str = field(default_factory=new_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a prediction, for which somebody waits up to `seconds` from the moment `since`, on the clock of the
+    event loop. It is `live` if it ran here at that time: then the store is not asked about it.
+    """
+
+    predictions: Predictions
+    record: PredictionRecord
+    live: Live | None
+    seconds: float
+    since: float
+
+    async def come(self) -> PredictionRecord | None:
+        """The prediction once it has ended, or as it is when the time is over; None if it was deleted."""
+        if self.record.ended:
+            return self.record
+        left = self.since + self.seconds - asyncio.get_running_loop().time()
+        if self.live is not None:
+            await self.live.ended(max(0.0, left))
+            if self.live.stored.ended:
+                return self.live.stored
+            left = self.since + self.seconds - asyncio.get_running_loop().time()
+        return await self.predictions.wait(self.record.id, max(0.0, left))
+
+
 class Predictions:
     """All predictions of a server; `worker` runs them."""
 
@@ -63,13 +92,14 @@ class Predictions:
 
     async def create_all(self, news: Sequence[NewPrediction]) -> list[PredictionRecord]:
         """Store several predictions in one transaction, all or none, and see that they are run. Raises StoreError."""
-        asked = [Addition(_recorded(new), new.generation.reads, new.replaces) for new in news]
-        added = await self._worker.add(asked)
+        generations = {new.id: new.generation.fixed() for new in news}
+        asked = [Addition(_recorded(new, generations[new.id]), new.generation.reads, new.replaces) for new in news]
+        added = await self._worker.add(asked, generations)
         return [record if record.id == new.id else self._now(record) for new, record in zip(news, added, strict=True)]
 
     async def refuse(self, new: NewPrediction, reason: str) -> PredictionRecord:
         """Store a prediction that cannot be run: it has failed, for this reason. Raises StoreError."""
-        record = _recorded(new)
+        record = _recorded(new, new.generation)
         logs, reason = f"{record.logs}failed: {plain(reason)}\n", plain(reason)
         ended = replace(record, status="failed", error=reason, logs=logs, completed_us=record.created_us)
         return await self._worker.add_ended(ended)
@@ -139,6 +169,11 @@ class Predictions:
             if prediction_id not in self._worker.lives:
                 await asyncio.sleep(min(_LOOK_EVERY, left))
 
+    def ending(self, record: PredictionRecord, seconds: float) -> Ending:
+        """The end of a prediction, from now on."""
+        live = self._worker.lives.get(record.id)
+        return Ending(self, record, live, seconds, asyncio.get_running_loop().time())
+
     async def follow(self, token: str) -> AsyncGenerator[PredictionRecord] | None:
         """The prediction with this stream token whenever something of it has changed, last as it ended; also as it was
         after 15 s without a change. None if there is none, or its data were removed.
@@ -169,23 +204,27 @@ class Predictions:
             found = await self._store.read(partial(statements.get, prediction_id=record.id))
 
     async def again(self, record: PredictionRecord) -> PredictionRecord:
-        """A new prediction that asks for what `record` did. Raises RemovedError, StoreError."""
+        """A new prediction that asks for what `record` did. Raises RemovedError, NeverRunsError, StoreError."""
         if record.removed_us is not None:
             raise RemovedError(f"the input of prediction {record.id} was removed, so it cannot be run again")
+        stored = read_stored(record.generation)
+        if not stored.runs:
+            raise NeverRunsError(record.error or "it was refused")
+        who_answers = record.logs.partition("\n")[0]
         fresh = replace(
             record, id=new_id(), stream_token=secrets.token_hex(24), created_us=now_us(), status="starting", output=(),
-            error=None, error_code=None, logs="", prompt_tokens=0, cached_tokens=0, image_tokens=0,
-            completion_tokens=0, started_us=None, first_token_us=None, completed_us=None, deadline_us=None,
-            cancel_us=None, idempotency_key=None, attempt=0, worker=None, cold_us=0,
-            cold_phases={}, cost_nano=None,
+            error=None, error_code=None, logs=f"{who_answers}\nrun again after {record.id}\n", prompt_tokens=0,
+            cached_tokens=0, image_tokens=0, completion_tokens=0, started_us=None, first_token_us=None,
+            completed_us=None, deadline_us=None, cancel_us=None, idempotency_key=None, attempt=0, worker=None,
+            cold_us=0, cold_phases={}, cost_nano=None,
         )  # fmt: skip
-        return (await self._worker.add([Addition(fresh, read_stored(record.generation).reads)]))[0]
+        return (await self._worker.add([Addition(fresh, stored.reads)]))[0]
 
 
-def _recorded(new: NewPrediction) -> PredictionRecord:
+def _recorded(new: NewPrediction, generation: StoredGeneration) -> PredictionRecord:
     now = now_us()
     return PredictionRecord(
-        id=new.id, owner=new.owner, dialect=new.dialect, model=new.model, generation=new.generation.written(),
+        id=new.id, owner=new.owner, dialect=new.dialect, model=new.model, generation=generation.written(),
         created_us=now, stream_token=secrets.token_hex(24), shown=new.shown, input=new.input, logs=plain(new.logs),
         deadline_us=None if new.lasts is None else now + round(new.lasts * 1e6), webhook=new.webhook,
         webhook_events=new.webhook_events, idempotency_key=new.idempotency_key,

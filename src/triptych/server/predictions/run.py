@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...engine import errors
-from ...engine.request import Usage
+from ...engine.request import Timing, Usage
 from ..backend import Backend
 from ..exchange import unattended
 from ..generation import Admitted, Generation, ModelUnavailableError, Picture, UnknownModelError
@@ -41,6 +41,7 @@ _START_WITHIN = 0.25
 _MOST_ATTEMPTS = 3
 _LONGEST_WAIT = 30.0
 _LONGEST_START = 1800.0
+_IMAGE_LABEL = re.compile(r"^images\[(\d+)\]: ")
 
 
 class LostError(Exception):
@@ -104,11 +105,15 @@ class PredictionRun:
 
     async def _attempt(self) -> None:
         live, service = self.live, self.service
-        record, stored = live.stored, read_stored(live.stored.generation)
+        record, stored = live.stored, live.generation or read_stored(live.stored.generation)
         live.begin()
+        if live.canceled:
+            return await self._end("canceled")
         exchange = unattended(f"/predictions/{record.id}", record.owner, record.id)
         exchange.background = False
         model = service.router.find(record.model)
+        # Before anything is started or fetched for it; whether there is money is asked when it begins.
+        service.accounts.check(record.owner, record.dialect, model, counted=False)
         if model.state != "ready" and model.upstream is None:
             await live.unless_canceled(self._cold_start(model))
         pictures: tuple[Picture, ...] | None = ()
@@ -116,7 +121,9 @@ class PredictionRun:
             pictures = await live.unless_canceled(service.pictures(model, stored.sources, record.owner))
         if pictures is None or live.canceled:
             return await self._end("canceled")
-        generation = Generation(record.id, stored.prompt, stored.params, pictures, dialect=record.dialect)
+        generation = Generation(
+            record.id, stored.prompt, stored.params, pictures, dialect=record.dialect, needed=stored.needed
+        )
         run = await service.begin(model, generation, exchange, stored.called)
         try:
             admitted = await live.unless_canceled(run.admission())
@@ -147,7 +154,7 @@ class PredictionRun:
         images = f", {admitted.image_tokens} of images" if admitted.image_tokens else ""
         live.log(f"started after {waited:.3f} s: {admitted.prompt_tokens} prompt tokens{images}")
         live.start(now)
-        if self.tell(live.record, "start") or self.tell(live.record, "logs"):
+        if live.stored.webhook is not None and (self.tell(live.record, "start") or self.tell(live.record, "logs")):
             await self._change("start", "logs")
 
     async def _generate(self, run: MeteredRun) -> None:
@@ -166,11 +173,24 @@ class PredictionRun:
             late.cancel()
             if run.end is not None:
                 self.used, self.cost = run.end.usage, run.cost_nano
+                self._set_times(run.end.timing)
         if live.canceled:
             return await self._end("canceled")
         if not live.repeated:
             raise DivergedError("it was interrupted, and a second attempt gave a shorter text")
         await self._end("succeeded")
+
+    def _set_times(self, timing: Timing) -> None:
+        """The engine's own times are exact; when it began is seen here late while there is much to do, and all of a
+        short text at once. What is stored may have been told, and stays.
+        """
+        live = self.live
+        if live.started_us is None or live.stored.started_us is not None or timing.total <= 0:
+            return
+        began = max(live.stored.created_us, now_us() - round(timing.total * 1e6))
+        live.started_us = min(live.started_us, began)
+        if live.first_token_us is not None:
+            live.first_token_us = min(live.first_token_us, live.started_us + round(timing.first_token * 1e6))
 
     def _store_late(self) -> None:
         """It takes longer: its start is written now, beside what it does."""
@@ -231,6 +251,8 @@ def _reason(error: Exception) -> str:
     """What the caller is told; it is never empty."""
     if isinstance(error, PictureError):
         return f"image {error.number + 1}: {error}"
+    if isinstance(error, errors.ImageError):  # from a replica, which counts as OpenAI's callers do
+        return _IMAGE_LABEL.sub(lambda found: f"image {int(found[1]) + 1}: ", str(error))
     if isinstance(error, UnknownModelError):
         return f"the model is not served any more: {error}"
     if isinstance(error, errors.TriptychError):

@@ -14,25 +14,35 @@ from ..service import FILE
 
 class StoredGeneration(msgspec.Struct, frozen=True):
     """`sources` are URLs of images, or `service.FILE` with the id of a stored file, in the order of their places.
-    `called` is the name of the model that was asked for.
+    `called` is the name of the model that was asked for. Where a text is `needed`, one without it has failed.
     """
 
     prompt: ChatPrompt | RawPrompt
     params: SamplingParams
     sources: tuple[str, ...] = ()
     called: str = ""
+    needed: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is anything to run: of what was refused before it began there is not."""
+        return isinstance(self.prompt, RawPrompt) or bool(self.prompt.messages)
 
     @property
     def reads(self) -> list[str]:
         """The ids of the stored files among the sources."""
         return [source.removeprefix(FILE) for source in self.sources if source.startswith(FILE)]
 
-    def written(self) -> str:
-        """As JSON. A seed is fixed now: whoever has to begin again after a crash gets the same text."""
+    def fixed(self) -> StoredGeneration:
+        """The same with a seed, where chance plays a part: whoever begins again after a crash gets the same text."""
         params = self.params
-        if params.seed is None and not params.greedy:
-            params = replace(params, seed=secrets.randbits(31))
-        return _encoder.encode(msgspec.structs.replace(self, params=params)).decode()
+        if params.seed is not None or params.greedy:
+            return self
+        return msgspec.structs.replace(self, params=replace(params, seed=secrets.randbits(31)))
+
+    def written(self) -> str:
+        """As JSON."""
+        return _encoder.encode(self).decode()
 
 
 _encoder = msgspec.json.Encoder()

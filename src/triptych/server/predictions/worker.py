@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from msgspec import structs
@@ -21,6 +22,7 @@ from ..store.predictions import Addition, PredictionRecord
 from ..store.store import Store, StoreError
 from .live import Live
 from .run import PredictionRun, Tell
+from .stored import StoredGeneration
 
 log = logging.getLogger("triptych.server")
 
@@ -79,13 +81,18 @@ class PredictionWorker:
         with suppress(StoreError):
             await self._store.write(partial(leases.release, worker=self._name))
 
-    async def add(self, additions: Sequence[Addition]) -> list[PredictionRecord]:
+    async def add(
+        self, additions: Sequence[Addition], generations: Mapping[str, StoredGeneration] = MappingProxyType({})
+    ) -> list[PredictionRecord]:
         """Store new predictions, all or none, and see that they are run; for one whose key another has, that one. Once
-        this returns they are acknowledged. Raises StoreError.
+        this returns they are acknowledged. What is in `generations`, by their ids, need not be read from the records.
+        Raises StoreError.
         """
-        return await self._surely(self._add(additions))
+        return await self._surely(self._add(additions, generations))
 
-    async def _add(self, additions: Sequence[Addition]) -> list[PredictionRecord]:
+    async def _add(
+        self, additions: Sequence[Addition], generations: Mapping[str, StoredGeneration]
+    ) -> list[PredictionRecord]:
         mine = [self._placed(addition) for addition in additions]
         begun = {each.record.id for each in mine if each.record.worker is not None}
         try:
@@ -98,7 +105,7 @@ class PredictionWorker:
             if record.id != each.record.id:  # it was asked before
                 self._running[each.record.model] -= each.record.id in begun
             elif record.id in begun:
-                self._begin(record)
+                self._begin(record, generations.get(record.id))
             else:
                 self._behind.add(record.model)
                 self._woken.set()
@@ -176,9 +183,9 @@ class PredictionWorker:
 
     # ---- running ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, record: PredictionRecord) -> None:
+    def _begin(self, record: PredictionRecord, generation: StoredGeneration | None = None) -> None:
         """The room for it is taken already."""
-        live = self.lives[record.id] = Live(record)
+        live = self.lives[record.id] = Live(record, generation)
         if record.cancel_us is not None:
             self.cancel(record.id, record.cancel_us)
         task = asyncio.create_task(self._work(live))
@@ -265,6 +272,7 @@ class PredictionWorker:
                     if not self._store.alone:
                         await self._hear()
                 await self._see_what_waits()
+                await self._end_what_is_late()
             except StoreError as error:
                 log.error("leases cannot be renewed: %s", error)
 
@@ -275,6 +283,13 @@ class PredictionWorker:
         if not self._behind.issuperset(waiting):
             self._behind.update(waiting)
             self._woken.set()
+
+    async def _end_what_is_late(self) -> None:
+        """The deadlines of what waits, whoever stored it: who did sees to it in time, unless it is gone since."""
+        if self._behind:
+            work = partial(leases.late, models=list(self._behind), now_us=now_us(), limit=self._pace.model)
+            for prediction_id in await self._store.scan(work):
+                await self.end_unclaimed(prediction_id)
 
     async def _hear(self) -> None:
         ids = list(self.lives)

@@ -77,6 +77,16 @@ def release(connection: Connection, worker: str | None = None) -> None:
     )
 
 
+def late(connection: Connection, models: Collection[str], now_us: int, limit: int) -> list[str]:
+    """The ids of predictions of `models` that nobody works on and whose deadline has passed."""
+    query = (
+        select(predictions.c.id)
+        .where(predictions.c.model.in_(models), predictions.c.due_us <= now_us, predictions.c.deadline_us <= now_us)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def waiting_models(connection: Connection, models: Collection[str], now_us: int) -> list[str]:
     """Those of `models` that predictions wait for which nobody works on."""
     return [model for model in models if _WAITS.one(connection, {"model": model, "now_us": now_us}) is not None]

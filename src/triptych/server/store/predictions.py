@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, func, insert, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -75,7 +75,6 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _JSON = ("shown", "input", "output", "webhook_events", "cold_phases")
-_NAMES = PredictionRecord.__struct_fields__
 # As rows come from the database.
 _COLUMNS = tuple(predictions.c.keys())
 # What an attempt changes, beside what ends it.
@@ -84,14 +83,15 @@ _CHANGED = (
     "completion_tokens", "started_us", "first_token_us", "completed_us", "attempt", "cold_us", "cold_phases",
     "cost_nano",
 )  # fmt: skip
+_CHANGED_JSON = tuple(name for name in _JSON if name in _CHANGED)
 
 
 def row_of(record: PredictionRecord) -> dict[str, Any]:
     """The columns of a record."""
-    return {
-        name: _json(getattr(record, name)) if name in _JSON else getattr(record, name)
-        for name in _NAMES
-    }
+    row = asdict(record)
+    for name in _JSON:
+        row[name] = _json(row[name])
+    return row
 
 
 def _json(value: Any) -> str:
@@ -257,10 +257,12 @@ def change(
     connection: Connection, record: PredictionRecord, webhooks: Sequence[WebhookRecord] = (), **values: Any
 ) -> bool:
     """Change a prediction that is still this attempt's, and write what is to be told of it; whether it was."""
-    after = replace(record, **values)
-    row = {name: _json(getattr(after, name)) if name in _JSON else getattr(after, name) for name in _CHANGED}
+    row = {name: values[name] if name in values else getattr(record, name) for name in _CHANGED}
+    ended = row["status"] in ENDED
+    for name in _CHANGED_JSON:
+        row[name] = _json(row[name])
     mine = {"wanted": record.id, "of_worker": record.worker, "of_attempt": record.attempt}
-    if not (_END if after.ended else _CHANGE).run(connection, row | mine):
+    if not (_END if ended else _CHANGE).run(connection, row | mine):
         return False
     add_all(connection, webhooks)
     return True

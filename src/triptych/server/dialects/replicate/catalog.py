@@ -9,6 +9,7 @@ from functools import cached_property
 
 from ...backend import Backend
 from ...generation import UnknownModelError
+from ...names import OWNER, has_owner, with_owner
 from ...router import Router
 from .errors import ProblemError
 from .family import Family, family_of
@@ -17,7 +18,6 @@ from .published import PINNED
 _ID = re.compile(r"[0-9a-f]{64}")
 # What careless programs put where a version may be.
 _LATEST = ("latest", "undefined", "null")
-_OWNER = "triptych"
 _FORMS = "a version id of 64 hexadecimal digits, owner/name:<version id>, or owner/name"
 
 
@@ -67,14 +67,13 @@ class Catalog:
             self._add(found, model.name, model)
         for model in self._router.models:
             for name in model.aliases:
-                if name.count("/") == 1 and self._router.find(name) is model:
+                if has_owner(name) and self._router.find(name) is model:
                     self._add(found, name, model)
         return list(found.values())
 
     @staticmethod
     def _add(found: dict[str, Published], name: str, model: Backend) -> None:
-        if name.count("/") != 1:
-            name = f"{_OWNER}/{re.sub(r'[^A-Za-z0-9._@-]+', '-', name)}"
+        name = with_owner(name)
         found.setdefault(name.lower(), _published(name, model))
 
     @cached_property
@@ -91,10 +90,10 @@ class Catalog:
 
     def find(self, name: str) -> Published:
         """The model of a name, as the caller wrote it, with its newest version. Raises UnknownModelError."""
-        if (known := self._by_name.get(name.lower())) is not None and known.owner == _OWNER:
+        if (known := self._by_name.get(name.lower())) is not None and known.owner == OWNER:
             return known
         model = self._router.find(name or "?")
-        return _published(name, model) if name.count("/") == 1 else self._own(model)
+        return _published(name, model) if has_owner(name) else self._own(model)
 
     def _own(self, model: Backend) -> Published:
         """A model under its own name."""
@@ -118,7 +117,7 @@ class Catalog:
             return found
         name, _, version = text.rpartition(":")
         try:
-            if name.count("/") == 1 and (_ID.fullmatch(version.lower()) or version in _LATEST):
+            if has_owner(name) and (_ID.fullmatch(version.lower()) or version in _LATEST):
                 return self.of(name, version.lower())
             return self.find(text)
         except UnknownModelError:

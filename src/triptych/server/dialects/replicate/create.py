@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import msgspec
 
 from ....engine.request import SamplingParams
 from ...delivery.addresses import RefusedError as RefusedAddressError
-from ...delivery.post import webhook_url
 from ...exchange import Answer, Exchange
 from ...files.library import FileLibrary
 from ...generation import ChatPrompt, Generation
@@ -41,12 +40,12 @@ _NOTHING = StoredGeneration(ChatPrompt([]), SamplingParams())
 
 @dataclass(frozen=True, slots=True)
 class CreateRoutes:
-    """The handlers. `http_webhooks` lets webhooks go to http as well."""
+    """The handlers. `check` raises RefusedAddressError for a webhook to which nothing is ever sent."""
 
     predictions: Predictions
     files: FileLibrary
     catalog: Catalog
-    http_webhooks: bool = False
+    check: Callable[[str], None]
 
     async def by_version(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Create a prediction by a version, in each of its forms."""
@@ -151,7 +150,7 @@ class CreateRoutes:
 
     def _check(self, field: str, url: str) -> None:
         try:
-            webhook_url(url, self.http_webhooks)
+            self.check(url)
         except RefusedAddressError as error:
             raise invalid(Invalid("format", field, str(error))) from None
 

@@ -21,6 +21,7 @@ _CODES = {
     405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 422: "invalid", 429: "throttled",
     503: "unavailable",
 }  # fmt: skip
+_RETRY_AFTER = "retry-after"
 _NOT_FOUND = "The requested resource could not be found."
 
 
@@ -38,7 +39,9 @@ class Invalid:
 
 
 class ProblemError(Exception):
-    """An answer that is an error. `detail` is always a text: clients read nothing else."""
+    """An answer that is an error. `detail` is always a text: clients read nothing else. A header that says after how
+    many seconds to try again is in the body as well.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,8 @@ class ProblemError(Exception):
     def body(self) -> dict[str, Any]:
         told: dict[str, Any] = {} if self.title is None else {"title": self.title}
         told |= {"detail": self.detail, "status": self.status}
+        if (seconds := self.headers.get(_RETRY_AFTER)) is not None:
+            told["retry_after"] = int(seconds)
         if self.invalid:
             told["invalid_fields"] = [
                 {"type": each.type, "field": each.field, "description": each.description} for each in self.invalid
@@ -107,11 +112,13 @@ def from_error(error: Exception) -> ProblemError:
     if isinstance(error, ForbiddenError):
         return ProblemError(403, _sentence(error), "Forbidden")
     if isinstance(error, BudgetError):
-        return ProblemError(402, _sentence(error), "Insufficient credit")
+        seconds = error.retry_after
+        headers = {} if seconds is None else {"retry-after": str(ceil(seconds))}
+        return ProblemError(402, _sentence(error), "Insufficient credit", headers=headers)
     if isinstance(error, RateLimitError):
         seconds = ceil(error.retry_after)
         detail = f"Request was throttled. {_sentence(error)} Your rate limit resets in ~{seconds}s."
-        return ProblemError(429, detail, "Too many requests", headers={"retry-after": str(seconds)})
+        return ProblemError(429, detail, "Too many requests", headers={_RETRY_AFTER: str(seconds)})
     if isinstance(error, KeysUnknownError):
         return _unavailable("Keys cannot be looked up now.", 10)
     if isinstance(error, NotAcceptingError):
@@ -137,7 +144,7 @@ def from_error(error: Exception) -> ProblemError:
 
 
 def _unavailable(detail: str, seconds: int) -> ProblemError:
-    return ProblemError(503, detail, "Service unavailable", headers={"retry-after": str(max(1, seconds))})
+    return ProblemError(503, detail, "Service unavailable", headers={_RETRY_AFTER: str(max(1, seconds))})
 
 
 def _sentence(error: Exception) -> str:

@@ -34,7 +34,7 @@ class Handlers:
         """The handlers of a server that keeps records."""
         catalog, predictions, deliverer = Catalog(service.router), kept.predictions, kept.deliverer
         return cls(
-            CreateRoutes(predictions, records.files, catalog, deliverer.http), PredictionRoutes(predictions),
+            CreateRoutes(predictions, records.files, catalog, deliverer.check), PredictionRoutes(predictions),
             StreamRoutes(predictions), ModelRoutes(catalog), AccountRoutes(catalog),
             FileRoutes(records.store, records.files), SecretRoutes(deliverer.secrets),
         )  # fmt: skip

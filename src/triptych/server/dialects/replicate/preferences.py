@@ -10,7 +10,7 @@ from .errors import ProblemError
 # Seconds. Clients give up half a second behind what they asked for; one of them at a minute, whatever it asked for,
 # and then asks again.
 _MOST, _EARLIER, _LONGEST_HOLD = 60.0, 0.25, 58.0
-_SHORTEST_DEADLINE = 5
+_SHORTEST_DEADLINE, _LONGEST_DEADLINE = 5, 999_999_999
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 _MOST_DIGITS = 9
 
@@ -49,6 +49,6 @@ def read_cancel_after(header: str | None) -> float | None:
         raise ProblemError(422, "Cancel-After must be a number of seconds, or a time such as 1h30m45s.")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     lasts = hours * 3600 + minutes * 60 + seconds
-    if not _SHORTEST_DEADLINE <= lasts < 10**_MOST_DIGITS:
-        raise ProblemError(422, f"Cancel-After must be at least {_SHORTEST_DEADLINE} seconds.")
+    if not _SHORTEST_DEADLINE <= lasts <= _LONGEST_DEADLINE:
+        raise ProblemError(422, f"Cancel-After must be {_SHORTEST_DEADLINE} to {_LONGEST_DEADLINE} seconds.")
     return float(lasts)

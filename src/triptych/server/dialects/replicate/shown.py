@@ -81,7 +81,7 @@ def _urls(record: PredictionRecord, base: str) -> dict[str, str]:
     urls = {
         "get": f"{base}/predictions/{record.id}",
         "cancel": f"{base}/predictions/{record.id}/cancel",
-        "web": f"{at.scheme}://{at.netloc}/",
+        "web": f"{at.scheme}://{at.netloc}/app/predictions/{record.id}",
     }
     # What is gone cannot be streamed any more.
     return urls if record.removed_us is not None else {**urls, "stream": f"{base}/streams/{record.stream_token}"}
@@ -105,9 +105,9 @@ def metrics(record: PredictionRecord) -> dict[str, float]:
         told["cold_start_time"] = round(record.cold_us / 1e6, 6)
     if record.first_token_us is not None and record.started_us is not None:
         told["time_to_first_token"] = _seconds(begun, record.first_token_us)
-        saying = record.completed_us - record.first_token_us
-        if saying > 0 and record.completion_tokens > 0:
-            told["tokens_per_second"] = round(record.completion_tokens * 1e6 / saying, 3)
+        # Over all of its time: of a short text the first piece has most of the tokens, or all of them.
+        if told["predict_time"] > 0 and record.completion_tokens > 0:
+            told["tokens_per_second"] = round(record.completion_tokens / told["predict_time"], 3)
     return told
 
 

@@ -23,13 +23,14 @@ class ProblemAnswer(msgspec.Struct):
     detail: str
     status: int
     title: str | UnsetType = UNSET
+    retry_after: Annotated[int | UnsetType, Meta(description="Seconds to wait before the next try.")] = UNSET
     invalid_fields: list[InvalidField] | UnsetType = UNSET
 
 
 class PredictionUrls(msgspec.Struct):
     get: str
     cancel: str
-    web: str
+    web: Annotated[str, Meta(description="Its page.")]
     stream: Annotated[str | UnsetType, Meta(description="Its events; whoever has this URL may read them.")] = UNSET
 
 
@@ -47,7 +48,7 @@ class PredictionMetrics(msgspec.Struct):
         float | UnsetType, Meta(description="What of the queue time its model took to start, if it did not run yet.")
     ] = UNSET
     time_to_first_token: float | UnsetType = UNSET
-    tokens_per_second: float | UnsetType = UNSET
+    tokens_per_second: Annotated[float | UnsetType, Meta(description="Output tokens over `predict_time`.")] = UNSET
 
 
 class Prediction(msgspec.Struct):
