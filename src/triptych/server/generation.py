@@ -19,6 +19,7 @@ class Generation:
     """One prompt to be continued `params.n` times. `pictures` are in the order of their places in the prompt.
 
     Lower `priority` goes first. `request_id` is the caller's, `dialect` what it was asked in: for log and metrics.
+    Where a text is `needed`, an answer without one is a failure.
     """
 
     request_id: str
@@ -27,6 +28,7 @@ class Generation:
     pictures: tuple[Picture, ...] = ()
     priority: int = 0
     dialect: str = "none"
+    needed: bool = False
 
 
 class Run(Protocol):
@@ -78,6 +80,10 @@ class UpstreamError(TriptychError):
     """The server that answers for a model does not work as it was set up: it refuses our key, does not have the model,
     or answers what is no answer. Asking again is of no use.
     """
+
+
+class EmptyAnswerError(TriptychError):
+    """A model ended its answer without a word, where a text is needed."""
 
 
 class NoAnswerError(UpstreamError):

@@ -11,7 +11,16 @@ from typing import Any, cast, get_args
 from ..engine.errors import EngineStoppedError, QueueFullError
 from ..engine.request import FinishReason, Timing, Usage
 from .accounts.charge import Charge
-from .generation import Admitted, End, Generation, ModelUnavailableError, NoAnswerError, Piece, Run
+from .generation import (
+    Admitted,
+    EmptyAnswerError,
+    End,
+    Generation,
+    ModelUnavailableError,
+    NoAnswerError,
+    Piece,
+    Run,
+)
 from .metrics import Metrics, RequestMetrics
 
 log = logging.getLogger("triptych.server")
@@ -23,20 +32,22 @@ _LAST_WORD = 30.0
 
 
 class MeteredRun:
-    """`run` as it is, of `choices`. `told` gets the usage and the finish reason for the line of the log; `release` is
-    called at the end, whatever it is. `charge` is settled for what was used, also of what was aborted; `later` does
-    work that waits for it. Iteration raises NoAnswerError if the end comes before that of every choice.
+    """`run` as it is, of `generation`. `told` gets the usage and the finish reason for the line of the log; `release`
+    is called at the end, whatever it is. `charge` is settled for what was used, also of what was aborted; `later` does
+    work that waits for it. Iteration raises NoAnswerError if the end comes before that of every choice, and
+    EmptyAnswerError if it brought no text and one is needed.
     """
 
     def __init__(
-        self, run: Run, choices: int, measured: RequestMetrics, told: dict[str, Any], release: Callable[[], None],
-        charge: Charge, later: Callable[[Coroutine[Any, Any, None]], None],
+        self, run: Run, generation: Generation, measured: RequestMetrics, told: dict[str, Any],
+        release: Callable[[], None], charge: Charge, later: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._run = run
         self._charge = charge
         self._later = later
         self._prompt_tokens = 0
-        self._open = set(range(choices))
+        self._open = set(range(generation.params.n))
+        self._wordless = generation.needed
         self._aborted = False
         self._release = release
         self._measured = measured
@@ -75,6 +86,8 @@ class MeteredRun:
                 yield pieces
             if self._open and not self._aborted:
                 raise NoAnswerError(f"the model {self._told['model']} ended without an answer")
+            if self._wordless and not self._aborted:
+                raise EmptyAnswerError(f"the model {self._told['model']} ended its answer without a word")
         except Exception as error:
             self._failed(error)
             raise
@@ -88,6 +101,8 @@ class MeteredRun:
     def _count(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             self._lengths[piece.index] = self._lengths.get(piece.index, 0) + len(piece.token_ids)
+            if self._wordless and piece.text.strip():
+                self._wordless = False
             if piece.finish_reason is None:
                 continue
             self._open.discard(piece.index)
@@ -158,4 +173,4 @@ def metered(
     params, model = generation.params, charge.bill.model
     measured = metrics.request_started(model, generation.dialect, params.n, params.max_tokens)
     told["model"] = model
-    return MeteredRun(run, params.n, measured, told, release, charge, later)
+    return MeteredRun(run, generation, measured, told, release, charge, later)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import Counter, Gauge
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -32,8 +31,8 @@ class RequestFamilies:
         def count(name: str, text: str) -> Counter:
             return Counter(name, text, MODEL, registry=registry)
 
-        def spread(name: str, text: str, buckets: tuple[float, ...] = LATENCY) -> Histogram:
-            return Histogram(name, text, MODEL, registry=registry, buckets=buckets)
+        def spread(name: str, text: str, buckets: tuple[float, ...] = LATENCY) -> ToldHistogram:
+            return _told(registry, name, text, MODEL, buckets)
 
         self.running = Gauge("vllm:num_requests_running", "Requests being computed.", MODEL, registry=registry)
         self.waiting = Gauge("vllm:num_requests_waiting", "Requests waiting.", MODEL, registry=registry)
@@ -75,8 +74,7 @@ class ReplicaFamilies:
         self.image_queries = count("vllm:mm_cache_queries", "Images of requests, looked up among what is encoded.")
         self.image_hits = count("vllm:mm_cache_hits", "Those of them that were not encoded again.")
         steps = "Tokens of a step of the engine."
-        self.step_tokens = ToldHistogram("vllm:iteration_tokens_total", steps, MODEL, STEP_TOKENS)
-        registry.register(self.step_tokens)
+        self.step_tokens = _told(registry, "vllm:iteration_tokens_total", steps, MODEL, STEP_TOKENS)
         self.busy = count("triptych_engine_busy_seconds", "Seconds in which the engine computed.")
         self.crashes = count("triptych_replica_crashes", "Replicas that died or hung.")
         registry.register(Renamed(self.cache_usage, "vllm:gpu_cache_usage_perc"))
@@ -86,8 +84,8 @@ class ServerFamilies:
     """The rest, with labels of their own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def spread(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(name, text, labels, registry=registry, buckets=SHORT)
+        def spread(name: str, text: str, *labels: str) -> ToldHistogram:
+            return _told(registry, name, text, labels, SHORT)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
@@ -112,10 +110,18 @@ class ServerFamilies:
         self.overhead = spread("triptych_overhead_seconds", outside, "dialect")
 
 
+def _told(
+    registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
+) -> ToldHistogram:
+    made = ToldHistogram(name, text, labels, bounds)
+    registry.register(made)
+    return made
+
+
 class Renamed(Collector):
     """A metric once more under an older name that is still read, at no cost until it is."""
 
-    def __init__(self, metric: MetricWrapperBase, name: str) -> None:
+    def __init__(self, metric: Collector, name: str) -> None:
         self._metric = metric
         self._name = name
 

@@ -38,13 +38,23 @@ def media_type(data: bytes) -> str | None:
 async def read_pictures(urls: Sequence[str], fetch: Fetch) -> list[Picture | Exception]:
     """The pictures behind `urls` in order, or what is wrong with each; equal URLs are read once."""
     distinct = list(dict.fromkeys(urls))
-    read = await asyncio.gather(*(_read(url, fetch) for url in distinct), return_exceptions=True)
+    if len(distinct) == 1:  # most often; a task for it would only cost
+        read: list[Picture | BaseException] = [await _tried(distinct[0], fetch)]
+    else:
+        read = await asyncio.gather(*(_read(url, fetch) for url in distinct), return_exceptions=True)
     found: dict[str, Picture | Exception] = {}
     for url, result in zip(distinct, read, strict=True):
         if isinstance(result, BaseException) and not isinstance(result, Exception):
             raise result
         found[url] = result
     return [found[url] for url in urls]
+
+
+async def _tried(url: str, fetch: Fetch) -> Picture | Exception:
+    try:
+        return await _read(url, fetch)
+    except Exception as error:
+        return error
 
 
 async def _read(url: str, fetch: Fetch) -> Picture:

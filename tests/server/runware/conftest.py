@@ -24,12 +24,16 @@ LOCAL = Guard.allowing(["127.0.0.0/8"])
 
 
 @contextmanager
-def started(data: Path, guard: Guard = LOCAL, delay: float = 0.15, **options: Any) -> Iterator[Running]:
-    """A server that keeps what it has in `data`, and may fetch from this machine."""
+def started(
+    data: Path, guard: Guard = LOCAL, delay: float = 0.15, wordless: bool = False, **options: Any
+) -> Iterator[Running]:
+    """A server that keeps what it has in `data`, and may fetch from this machine. Of a `wordless` one `eye` says
+    nothing.
+    """
     most_waiting = options.pop("most_waiting", 256)
     options = {"drain": 2, "own_prices": {"eye": PRICE, "slow": PRICE}} | options
     slow = ModelSpec("slow", "null", (), {"delay": delay})
-    models = [*null_models(), ServedModel(slow, start_null, waits=Waits(first=0.05))]
+    models = [*null_models(wordless=wordless), ServedModel(slow, start_null, waits=Waits(first=0.05))]
     fetcher = ImageFetcher(guard, FetchLimits(seconds=5))
     with serving(
         models, fetcher.read, Options(**options), most_waiting, data, on_stop=fetcher.close,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from replicas import start_here
 from runware_calls import connected, hosting, new_uuid, png, post
 from servers import serving
 
@@ -34,7 +35,7 @@ EXAMPLES = [
 def real(tmp_path_factory):
     guard = Guard.allowing(["127.0.0.0/8"])
     fetcher = ImageFetcher(guard)
-    models = [ServedModel(ModelSpec(NAME, NAME, ALIASES[NAME], OPTIONS))]
+    models = [ServedModel(ModelSpec(NAME, NAME, ALIASES[NAME], OPTIONS), start_here)]
     with serving(
         models, fetcher.read, data=tmp_path_factory.mktemp("data"), on_stop=fetcher.close, poster=Poster(guard)
     ) as running:

@@ -33,7 +33,9 @@ class Blobs:
         self.where = str(where)
         self._folder = where if isinstance(where, Path) else None
         try:
-            self._store = LocalStore(where, mkdir=True) if isinstance(where, Path) else from_url(where)
+            if isinstance(where, Path):
+                where.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._store = LocalStore(where) if isinstance(where, Path) else from_url(where)
         except (BaseError, OSError, ValueError) as error:
             raise BlobError(f"files cannot be kept at {where}: {_reason(error)}") from None
 
@@ -58,8 +60,8 @@ class Blobs:
             if not size:
                 return b""
             if self._folder is not None:  # a fourth of what it takes through the library
-                read = (self._folder / name).read_bytes
-                return read() if size < _SHORT else await asyncio.to_thread(read)
+                path = f"{self._folder}/{name}"
+                return _read(path) if size < _SHORT else await asyncio.to_thread(_read, path)
             return bytes(await obstore.get_range_async(self._store, name, start=0, length=size))
         except (BaseError, OSError) as error:
             raise BlobError(f"a stored file cannot be read: {_reason(error)}") from error
@@ -81,6 +83,11 @@ class Blobs:
                 yield [str(blob["path"]) for blob in some if blob["last_modified"] < before]
         except (BaseError, OSError) as error:
             raise BlobError(f"the stored files cannot be listed: {_reason(error)}") from error
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 async def _parts(found: obstore.GetResult) -> AsyncIterator[bytes]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from .prepared import Prepared
@@ -43,13 +43,14 @@ _EXTEND = Prepared(
 
 
 def _record(row: Sequence[Any]) -> FileRecord:
-    values = dict(zip(_NAMES, row, strict=True))
-    return FileRecord(**values | {"details": json.loads(values["details"])})
+    values = [*row]  # in the order of the fields
+    values[-1] = msgspec.json.decode(values[-1])
+    return FileRecord(*values)
 
 
 def add(connection: Connection, record: FileRecord) -> None:
     values = {name: getattr(record, name) for name in _NAMES}
-    _ADD.run(connection, values | {"details": json.dumps(record.details, separators=(",", ":"))})
+    _ADD.run(connection, values | {"details": msgspec.json.encode(record.details).decode()})
 
 
 def get(connection: Connection, file_id: str, now_us: int) -> FileRecord | None:

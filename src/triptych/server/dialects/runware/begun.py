@@ -75,12 +75,13 @@ Later = Callable[[], Awaitable[Item | None]]
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A task that is under way: an item to tell `now`, and what comes `later`. At least one of them. `model` is the
-    served name of what works on it.
+    served name of what works on it. If it is worked on anyway, `later` only `waits` for that.
     """
 
     now: Item | None = None
     later: Later | None = None
     model: str = ""
+    waits: bool = False
 
 
 def succeeded(item: Item, model: str = "") -> Outcome:

@@ -3,110 +3,150 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
-from typing import Any
+from typing import TypeVar
 
-import msgspec
 from msgspec.structs import asdict
 
 from ....engine.errors import QueueFullError
 from ....engine.request import SamplingParams
 from ...backend import Backend
-from ...delivery.addresses import RefusedError
 from ...files.library import FileLibrary
 from ...generation import ChatPrompt, Generation, UnknownModelError
-from ...predictions.predictions import NewPrediction, Predictions
+from ...predictions.predictions import Ending, NewPrediction, Predictions
 from ...predictions.stored import StoredGeneration
 from ...service import Service
 from ...store.predictions import PredictionRecord
-from . import images
+from . import asked, images
 from .begun import Begun, Item, Sender, Task
-from .errors import TaskError, shown
-from .fields import Fields, invalid
+from .errors import TaskError
+from .fields import Fields
+from .images import Kept
 from .shown import DIALECT, MOST_TOKENS, Shown, acknowledged, cost, key_of, result
+from .wish import Wish, read_prompt, read_wish
 
 TYPES = ("caption", "imageCaption")
 DEFAULT_MODEL = "runware:150@2"
-DEFAULT_PROMPT = "Describe this image in detail."
-# Seconds that an answer waits for its caption; the caption itself goes on, and can be polled.
-PATIENCE = 300.0
 _PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
-_ENCODER = msgspec.json.Encoder(order="deterministic")
-_LARGE = 1 << 18
-# Of a task as it is kept: the fields it may have, those that hold images, characters of texts and names, and parts.
-_KEPT = (
-    "taskType", "taskUUID", "model", "prompt", "inputs", "inputImage", "inputImages", "deliveryMethod", "includeCost",
-    "webhookURL", "uploadEndpoint", "outputType", "outputFormat", "outputQuality", "ttl",
-)  # fmt: skip
-_IMAGES = ("image", "images", "video", "inputImage", "inputImages")
-_MOST_KEPT, _MOST_NAME, _MOST_PARTS = 16_384, 100, 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a task says beside its question: whether it is only to be acknowledged, and whether its answer is waited for
-    by its own word; where to tell of it; and whether the cost is wanted.
+class Patience:
+    """Seconds that an answer waits for its caption, which goes on and can be polled. Over HTTP nobody can count on more
+    than a minute. On a WebSocket one client sends its task again after a minute, and hears of the first one then; all
+    have given up after two.
     """
 
-    acknowledge: bool
-    wait: bool
-    cost: bool
-    webhook: str | None
-    upload: str | None
+    http: float = 55.0
+    socket: float = 115.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a caption will be once its image is kept, which is `sent` at `place`."""
+
+    task: Task
+    digest: str
+    generation: Generation
+    called: str
+    model: Backend
+    wish: Wish
+    place: str
+    sent: str
 
 
 @dataclass(slots=True)
 class Captions:
-    """`check` raises RefusedError for a URL to which nothing is ever sent; `waiting` answers wait for a caption."""
+    """`check` raises RefusedError for a URL to which nothing is ever sent; `waiting` captions are waited for, and
+    `late` are those that were waited for in vain, by their models.
+    """
 
     service: Service
     files: FileLibrary
     predictions: Predictions
     check: Callable[[str], None]
-    patience: float = PATIENCE
-    waiting: int = field(default=0)
+    patience: Patience = Patience()
+    waiting: int = 0
+    late: dict[str, str] = field(default_factory=dict)
 
-    async def begin(self, sender: Sender, task: Task) -> Begun:
-        """Check a task, keep it and see that it is run; the same task again is the one that is there. Raises TaskError,
-        StoreError, BlobError.
+    async def begin(self, sender: Sender, tasks: Sequence[Task]) -> list[Begun | Exception]:
+        """Check tasks, keep them and see that they are run, all in one transaction; the same task again is the one that
+        is there. What is wrong with one is its own error: TaskError, StoreError, BlobError and those of `Service`.
         """
-        asked = await _digest(task.fields)
-        known = await self._known(sender, task, asked)
+        digests = [await asked.digest(task.fields) for task in tasks]
+        there = await self.predictions.by_keys(sender.owner, [key_of(task.uuid) for task in tasks])
+        found = [
+            await _tried(self._draft(sender, task, digest, there.get(key_of(task.uuid))))
+            for task, digest in zip(tasks, digests, strict=True)
+        ]
+        made = iter(await self._make(sender, [each for each in found if isinstance(each, _Draft)]))
+        return [next(made) if isinstance(each, _Draft) else each for each in found]
+
+    async def _draft(self, sender: Sender, task: Task, digest: str, there: PredictionRecord | None) -> _Draft | Begun:
+        """What a task will be, or what came of the same one before, unless that came to nothing: then it is run again.
+        Raises TaskError and what `Service.admit` does.
+        """
+        if there is not None and (there.removed_us is not None or there.status in ("failed", "canceled")):
+            there = None
+        if there is not None:
+            _check_same(there, digest)
         fields = Fields(task.fields)
         called = fields.text("model") or DEFAULT_MODEL
         model = self._model(fields.text("model"))
-        prompt = _prompt(fields)
-        wish = self._wish(fields)
+        generation = Generation(task.uuid, _chat(read_prompt(fields)), _PARAMS, dialect=DIALECT)
+        wish = read_wish(fields, self.check)
         place, sent = images.find(fields)
-        generation = Generation(task.uuid, _chat(prompt), _PARAMS, dialect=DIALECT)
         if sender.dry:
             item = {"taskType": task.type, "taskUUID": task.uuid, "text": "[dry run]"}
             return Begun(item | cost(wish.cost, self.service.accounts.estimate(generation, model, called, images=1)))
-        if known is None:
-            self._admit(model, wish)
-            await self.service.admit(sender.owner, model, generation, called, images=1)
-            image = await images.keep(self.service, self.files, sender, place, sent)
-            shown = Shown(task.uuid, task.type, asked, place, sender.base, wish.cost, wish.upload)
-            stored = StoredGeneration(generation.prompt, _PARAMS, (image.source,), called)
-            new = _new(sender, task, model, stored, shown, wish)
-            known = await self.predictions.create(new)
-            if known.id != new.id:  # the same task came twice at once
-                _check_same(known, asked)
-        return self._begun(sender, task, known, wish)
+        if there is not None:
+            return self._begun(sender, task, there, wish)
+        await self._admit(model, wish)
+        await self.service.admit(sender.owner, model, generation, called, images=1)
+        return _Draft(task, digest, generation, called, model, wish, place, sent)
 
-    async def _known(self, sender: Sender, task: Task, asked: str) -> PredictionRecord | None:
-        """The prediction that this task was before, unless it came to nothing: then it is run again. Raises TaskError
-        if it was another task.
+    async def _make(self, sender: Sender, drafts: Sequence[_Draft]) -> list[Begun | Exception]:
+        """Captions of drafts, or what is wrong with each."""
+        kept = await self._keep(sender, drafts)
+        news = [
+            _new(sender, draft, image) for draft, image in zip(drafts, kept, strict=True) if isinstance(image, Kept)
+        ]
+        created = await _tried(self.predictions.create_all(news)) if news else []
+        if isinstance(created, Exception):
+            return [created if isinstance(image, Kept) else image for image in kept]
+        records = iter(created)
+        return [
+            self._made(sender, draft, next(records)) if isinstance(image, Kept) else image
+            for draft, image in zip(drafts, kept, strict=True)
+        ]
+
+    async def _keep(self, sender: Sender, drafts: Sequence[_Draft]) -> list[Kept | Exception]:
+        """The images of drafts; one that several show is kept once. Those that are written out are kept side by side;
+        others are only looked up, for which a task each would be too much.
         """
-        record = await self.predictions.by_key(sender.owner, key_of(task.uuid))
-        if record is None or record.removed_us is not None or record.status in ("failed", "canceled"):
-            return None
-        _check_same(record, asked)
-        return record
+        several = {(draft.place, draft.sent): draft for draft in drafts}
+
+        async def keep(draft: _Draft) -> Kept | Exception:
+            return await _tried(images.keep(self.service, self.files, sender, draft.place, draft.sent))
+
+        if any(images.written_out(draft.sent) for draft in several.values()):
+            kept = await asyncio.gather(*map(keep, several.values()))
+        else:
+            kept = [await keep(draft) for draft in several.values()]
+        found = dict(zip(several, kept, strict=True))
+        return [found[draft.place, draft.sent] for draft in drafts]
+
+    def _made(self, sender: Sender, draft: _Draft, record: PredictionRecord) -> Begun | Exception:
+        try:
+            _check_same(record, draft.digest)  # another task may have had the UUID first
+        except TaskError as error:
+            return error
+        return self._begun(sender, draft.task, record, draft.wish)
 
     def _model(self, name: str | None) -> Backend:
         """The model that answers to `name`; without one what Runware's own does, or the only one. Raises TaskError."""
@@ -126,126 +166,89 @@ class Captions:
             raise TaskError("invalidModel", f"The model {model.name} reads text only.{hint}", "model", "string")
         return model
 
-    def _wish(self, fields: Fields) -> Wish:
-        """What is said beside the question. What is about files of images is checked, and then without effect: a text
-        stands in the answer itself.
-        """
-        method = fields.word("deliveryMethod", ("sync", "async"), "sync")
-        fields.word("outputType", ("URL", "base64Data", "dataURI"), "URL")
-        fields.word("outputFormat", ("JPG", "PNG", "WEBP"), "JPG")
-        fields.whole("outputQuality", 20, 99, 95)
-        fields.whole("ttl", 60)
-        if fields.get("template") is not None:
-            raise TaskError("unsupportedParameter", "template is not supported; use prompt.", "template", "string")
-        if (fields.whole("numberResults", 1) or 1) > 1:
-            raise TaskError("unsupportedParameter", "A caption has one result.", "numberResults", "integer")
-        webhook, upload = self._address(fields, "webhookURL"), self._address(fields, "uploadEndpoint")
-        return Wish(
-            acknowledge=method == "async" or webhook is not None,
-            wait=fields.get("deliveryMethod") is not None and method == "sync",
-            cost=fields.flag("includeCost"), webhook=webhook, upload=upload,
-        )  # fmt: skip
-
-    def _address(self, fields: Fields, name: str) -> str | None:
-        url = fields.text(name)
-        if url is None:
-            return None
-        try:
-            self.check(url)
-        except RefusedError as error:
-            raise invalid(name, "string", f"{name}: {error}.") from None
-        return url
-
-    def _admit(self, model: Backend, wish: Wish) -> None:
-        """Whoever waits has little patience: better a quick no than an answer that nobody waits for any more."""
-        most = self.service.most_waiting
-        if not wish.acknowledge and self.waiting >= most:
-            self.service.metrics.rejected(model.name, "queue_full")
-            way_out = "try again later, or with deliveryMethod async"
-            raise QueueFullError(f"{self.waiting} captions are waited for; {way_out}")
-
     # ---- what its caller hears ---------------------------------------------------------------------------------------
 
-    def _begun(self, sender: Sender, task: Task, record: PredictionRecord, wish: Wish) -> Begun:
-        later = partial(self._result, record.id, task)
-        if not wish.acknowledge:
-            return Begun(later=later, model=record.model)
-        item = acknowledged(record) | {"taskUUID": task.uuid}
-        wanted = later if wish.wait and sender.pushing is not None else None
-        return Begun(item, wanted, record.model)
-
-    async def _result(self, prediction_id: str, task: Task) -> Item:
-        """The caption, as soon as there is one. Raises TaskError."""
-        self.waiting += 1
+    @contextmanager
+    def waited_for(self, count: int) -> Iterator[None]:
+        """So many captions are waited for meanwhile."""
+        self.waiting += count
         try:
-            record = await self.predictions.wait(prediction_id, self.patience)
+            yield
         finally:
-            self.waiting -= 1
+            self.waiting -= count
+
+    async def _admit(self, model: Backend, wish: Wish) -> None:
+        """Whoever waits has little patience: better a quick no than an answer that nobody waits for any more. While a
+        caption is under way that was waited for in vain, whoever comes behind it would wait in vain as well. Raises
+        QueueFullError, StoreError.
+        """
+        if wish.acknowledge:
+            return
+        if self.waiting >= self.service.most_waiting:
+            why = f"{self.waiting} captions are waited for"
+        elif await self._is_late(model.name):
+            why = f"captions of the model {model.name} take longer than anybody waits"
+        else:
+            return
+        self.service.metrics.rejected(model.name, "queue_full")
+        raise QueueFullError(f"{why}; try again later, or with deliveryMethod async")
+
+    async def _is_late(self, model: str) -> bool:
+        if model not in self.late:
+            return False
+        record = await self.predictions.get(self.late[model], None)
+        if record is not None and not record.ended:
+            return True
+        self.late.pop(model, None)
+        return False
+
+    def _begun(self, sender: Sender, task: Task, record: PredictionRecord, wish: Wish) -> Begun:
+        on_socket = sender.pushing is not None
+        seconds = self.patience.socket if on_socket else self.patience.http
+        later = partial(self._result, self.predictions.ending(record, seconds), task)
+        if not wish.acknowledge:
+            return Begun(later=later, model=record.model, waits=True)
+        item = acknowledged(record) | {"taskUUID": task.uuid}
+        return Begun(item, later if wish.wait and on_socket else None, record.model, waits=True)
+
+    async def _result(self, ending: Ending, task: Task) -> Item:
+        """The caption, as soon as there is one. Raises TaskError."""
+        record = await ending.come()
         if record is None:
             raise TaskError("taskCancelled", "The task was deleted.")
         if not record.ended:
-            message = f"The caption was not there within {self.patience:g} s; ask for it with getResponse."
+            self.late[record.model] = record.id
+            way_on = "it goes on: ask for it with getResponse, or send the task again"
+            message = f"The caption was not there within {ending.seconds:g} s; {way_on}."
             raise TaskError("inferenceTimeout", message, retry_after=5)
         return result(record) | {"taskType": task.type, "taskUUID": task.uuid}
+
+
+async def _tried(work: Awaitable[T]) -> T | Exception:
+    """What `work` gives, or what is wrong."""
+    try:
+        return await work
+    except Exception as error:
+        return error
 
 
 def _chat(prompt: str) -> ChatPrompt:
     return ChatPrompt([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}])
 
 
-def _new(
-    sender: Sender, task: Task, model: Backend, generation: StoredGeneration, shown: Shown, wish: Wish
-) -> NewPrediction:
+def _new(sender: Sender, draft: _Draft, image: Kept) -> NewPrediction:
+    task, wish = draft.task, draft.wish
+    shown = Shown(task.uuid, task.type, draft.digest, draft.place, sender.base, wish.cost, wish.upload)
+    # Clients take a caption without text for one that is still to come.
+    stored = StoredGeneration(draft.generation.prompt, _PARAMS, (image.source,), draft.called, needed=True)
     return NewPrediction(
-        owner=sender.owner, dialect=DIALECT, model=model.name, generation=generation, shown=asdict(shown),
-        input={name: _elided(name, task.fields[name]) for name in _KEPT if task.fields.get(name) is not None},
-        logs=f"{model.name} answers\n", webhook=wish.webhook, webhook_events=("completed",),
-        idempotency_key=key_of(task.uuid), replaces=True,
+        owner=sender.owner, dialect=DIALECT, model=draft.model.name, generation=stored, shown=asdict(shown),
+        input=asked.kept(task.fields), logs=f"{draft.model.name} answers\n", webhook=wish.webhook,
+        webhook_events=("completed",), idempotency_key=key_of(task.uuid), replaces=True,
     )  # fmt: skip
 
 
-def _prompt(fields: Fields) -> str:
-    """What is asked. Some clients have no other place for it than beside the image, others send a list of lines."""
-    place = "prompt" if fields.get("prompt") is not None else "inputs.prompt"
-    value = fields.get(place)
-    if isinstance(value, list) and all(isinstance(line, str) for line in value):
-        value = "\n".join(value)
-    if value is not None and not isinstance(value, str):
-        raise invalid(place, "string", f"{place} must be a string, not {shown(value)}.")
-    return value if value and value.strip() else DEFAULT_PROMPT
-
-
-def _check_same(record: PredictionRecord, asked: str) -> None:
-    if Shown.of(record).asked != asked:
+def _check_same(record: PredictionRecord, digest: str) -> None:
+    if Shown.of(record).asked != digest:
         message = "This taskUUID was used for another task; every task needs one of its own."
         raise TaskError("conflictTaskUUID", message, "taskUUID", "string")
-
-
-async def _digest(task: Mapping[str, Any]) -> str:
-    """A hash of what is asked: the same in any order, with nulls or without, and however it is to be delivered."""
-    asked = {name: value for name, value in task.items() if value is not None and name != "deliveryMethod"}
-    asked["taskUUID"] = str(asked.get("taskUUID")).lower()
-    image = max((len(text) for text in _texts(asked)), default=0)
-    return await asyncio.to_thread(_hashed, asked) if image > _LARGE else _hashed(asked)
-
-
-def _hashed(value: Any) -> str:
-    return hashlib.sha256(_ENCODER.encode(value)).hexdigest()
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in _texts(part)]
-
-
-def _elided(name: str, value: Any) -> Any:
-    """A field as it is kept: images that were written out, and what is very long, only begin."""
-    if isinstance(value, str):
-        return images.shortened(value) if name in _IMAGES else value[:_MOST_KEPT]
-    if isinstance(value, dict):
-        return {inner[:_MOST_NAME]: _elided(inner, part) for inner, part in islice(value.items(), _MOST_PARTS)}
-    if isinstance(value, list):
-        return [_elided(name, part) for part in value[:_MOST_PARTS]]
-    return value

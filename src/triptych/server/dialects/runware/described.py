@@ -150,7 +150,8 @@ _WHY = {
     404: "What the first task asks for is not there.",
     413: "The body is over the server's limit.",
     415: "The body is not JSON by its own word, or it is compressed.",
-    429: "Too many captions are waited for, the key has asked too often, or too many wrong keys came from the address.",
+    429: "Too many captions are waited for or one is late, the key has asked too often, or too many wrong keys came "
+    "from the address.",
     500: "The model failed, or the server.",
     503: "The model is loading, or the server is about to stop.",
     504: "The caption was not there in time; it can be asked for with `getResponse`.",

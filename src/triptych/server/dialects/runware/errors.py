@@ -41,7 +41,8 @@ _FAILURES = {
     "image_file_too_large": "invalidInputImage", "file_not_found": "invalidInputImage", "image": "invalidInputImage",
     "no_vision": "invalidModel", "unknown_model": "invalidModel", "context_overflow": "invalidPromptLength",
     "prompt": "invalidPrompt", "model_loading": "modelNotReady", "upstream_unavailable": "modelNotReady",
-    "queue_full": "rateLimitExceeded", "insufficient_quota": "insufficientCredits", "internal": "internalServerError",
+    "queue_full": "rateLimitExceeded", "insufficient_quota": "insufficientCredits",
+    "forbidden": "permissionDenied", "internal": "internalServerError",
 }  # fmt: skip
 _ABOUT = {"invalidModel": "model", "invalidPromptLength": "prompt", "invalidPrompt": "prompt"}
 _DOCUMENTATION = "/reference#group-runware"

@@ -19,6 +19,8 @@ class Fields:
         way.
         """
         value: Any = self._task
+        if "." not in path:
+            return value.get(path)
         *way, last = path.split(".")
         for name in way:
             value = value.get(name)

@@ -48,7 +48,8 @@ class HttpTasks:
             return Answer(to_json({"data": [item]}))
         begun = await self.tasks.begin(sender, asked, set())
         exchange.limits |= self.accounts.limits(exchange.owner)
-        outcomes = await asyncio.gather(*(_outcome(each, sender.base) for each in begun))
+        with self.tasks.captions.waited_for(sum(_waits(each) for each in begun)):
+            outcomes = await _outcomes(begun, sender.base)
         return _answer(exchange, outcomes)
 
     def _caller(self, exchange: Exchange, given: Sequence[Any]) -> Caller:
@@ -69,6 +70,25 @@ class HttpTasks:
 
 def _is_authentication(task: Any) -> bool:
     return isinstance(task, dict) and task.get("taskType") == AUTHENTICATION
+
+
+def _waits(begun: tuple[Task, Begun] | Outcome) -> bool:
+    """Whether there is a caption to wait for."""
+    return not isinstance(begun, Outcome) and begun[1].waits and begun[1].now is None
+
+
+def _works(begun: tuple[Task, Begun] | Outcome) -> bool:
+    """Whether there is work to do, such as an upload."""
+    return not isinstance(begun, Outcome) and begun[1].now is None and not begun[1].waits
+
+
+async def _outcomes(begun: Sequence[tuple[Task, Begun] | Outcome], base: str) -> list[Outcome]:
+    """What is told of tasks, once there is something to tell of each. Captions are worked on in any case: there is
+    nothing to it but to wait for one after the other.
+    """
+    if any(map(_works, begun)):
+        return await asyncio.gather(*(_outcome(each, base) for each in begun))
+    return [await _outcome(each, base) for each in begun]
 
 
 async def _outcome(begun: tuple[Task, Begun] | Outcome, base: str) -> Outcome:

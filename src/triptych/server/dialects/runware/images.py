@@ -120,6 +120,11 @@ async def _own(files: FileLibrary, sender: Sender, url: str) -> str | None:
     return found[1] if same or await stored(files, sender.owner, found[1]) is not None else None
 
 
+def written_out(sent: str) -> bool:
+    """Whether this is an image itself, and not where it is."""
+    return UUID.fullmatch(sent) is None and _url(sent) is None
+
+
 def _url(sent: str) -> str | None:
     if re.match(r"https?:", sent, re.IGNORECASE):
         return sent

@@ -194,7 +194,8 @@ class Connection:
 
     async def _finish(self, session: Session, task: Task, begun: Begun, started: float) -> None:
         assert begun.later is not None
-        outcome = await finished(begun.later, self._base, task, begun.model)
+        with self._tasks.captions.waited_for(int(begun.waits)):
+            outcome = await finished(begun.later, self._base, task, begun.model)
         if outcome is not None:
             self._log(outcome, started)
             await session.deliver(_written(outcome))
