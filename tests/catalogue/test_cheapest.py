@@ -96,7 +96,7 @@ def test_the_arithmetic_is_shown():
     [found] = [each for each in cheapest(CATALOGUE, MIXTRAL, Workload(input=5_000_000, output=1), ON).charges
                if each.route.id == "replicate/mixtral-8x7b"]  # fmt: skip
     assert [line.arithmetic for line in found.lines] == [
-        "5,000,000 input tokens x $0.30 / 1M = $1.50", "1 output tokens x $1.00 / 1M = $0.000001",
+        "5,000,000 input tokens x $0.30 / 1M = $1.50", "1 output token x $1.00 / 1M = $0.000001",
     ]  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class Catalogue:
         """The model of this name, hub id, alias or id at a provider. Raises UnknownNameError with suggestions."""
         found = self.known_model(name)
         if found is None:
-            raise UnknownNameError("model", name, [*self.models, *(model.name for model in self.models.values())])
+            raise UnknownNameError("model", name, self.models, (model.name for model in self.models.values()))
         return found
 
     def known_model(self, name: str) -> Model | None:
@@ -67,7 +67,7 @@ class Catalogue:
         """Raises UnknownNameError with suggestions."""
         id = self._provider_names.get(plain(name))
         if id is None:
-            raise UnknownNameError("provider", name, [*self.providers, *(p.name for p in self.providers.values())])
+            raise UnknownNameError("provider", name, self.providers, (each.name for each in self.providers.values()))
         return self.providers[id]
 
     def listed_provider(self, name: str) -> Provider | None:

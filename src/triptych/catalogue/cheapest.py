@@ -33,7 +33,7 @@ class Line:
         """As one writes it down."""
         kind = UNITS[self.unit]
         per = " / 1M" if kind.per > 1 else ""
-        return f"{self.quantity:,} {kind.things} x ${usd(self.price)}{per} = ${usd(rounded(self.amount))}"
+        return f"{kind.count(self.quantity)} x ${usd(self.price)}{per} = ${usd(rounded(self.amount))}"
 
 
 @dataclass(frozen=True, slots=True)

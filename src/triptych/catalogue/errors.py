@@ -17,11 +17,13 @@ class DataError(CatalogueError):
 
 
 class UnknownNameError(CatalogueError):
-    """No model, provider or route of this name; `kind` says of which, the message suggests."""
+    """No model, provider or route of this name; `kind` says of which. The message suggests one of the `known`, or of
+    their `other` names.
+    """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], other: Iterable[str] = ()) -> None:
         names = sorted(set(known))
-        near = _near(name, names)
+        near = _near(name, sorted({*names, *other}))
         there = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
         super().__init__(f"the catalogue has no {kind} {name[:80]!r}; {there}")
         self.kind = kind

@@ -15,27 +15,32 @@ Unit = Literal[
 
 @dataclass(frozen=True, slots=True)
 class UnitKind:
-    """`per` is how many things one price is for, `things` what they are; `most` is in nano-dollars."""
+    """`per` is how many things one price is for, `thing` and `how` what one is; `most` is in nano-dollars."""
 
     per: int
-    things: str
+    thing: str
     label: str
     most: int
+    how: str = ""
+
+    def count(self, quantity: int) -> str:
+        """So many things, in words."""
+        return f"{quantity:,} {self.thing}{'' if quantity == 1 else 's'}{self.how}"
 
 
 _MILLION = 1_000_000
 UNITS: dict[Unit, UnitKind] = {
-    "input": UnitKind(_MILLION, "input tokens", "input / 1M", 10_000 * NANO),
-    "output": UnitKind(_MILLION, "output tokens", "output / 1M", 10_000 * NANO),
-    "cached_read": UnitKind(_MILLION, "input tokens read from a cache", "cache read / 1M", 1_000 * NANO),
-    "cached_write": UnitKind(_MILLION, "input tokens written to a cache", "cache write / 1M", 1_000 * NANO),
-    "batch_input": UnitKind(_MILLION, "input tokens in a batch", "batch input / 1M", 1_000 * NANO),
-    "batch_output": UnitKind(_MILLION, "output tokens in a batch", "batch output / 1M", 1_000 * NANO),
-    "image": UnitKind(1, "images", "per image", 10 * NANO),
-    "caption": UnitKind(1, "captions", "per caption", 10 * NANO),
-    "call": UnitKind(1, "calls", "per call", 10 * NANO),
-    "gpu_second": UnitKind(1, "GPU-seconds", "per GPU-second", 1 * NANO),
-    "gpu_hour": UnitKind(1, "GPU-hours", "per GPU-hour", 1_000 * NANO),
+    "input": UnitKind(_MILLION, "input token", "input / 1M", 10_000 * NANO),
+    "output": UnitKind(_MILLION, "output token", "output / 1M", 10_000 * NANO),
+    "cached_read": UnitKind(_MILLION, "input token", "cache read / 1M", 1_000 * NANO, " read from a cache"),
+    "cached_write": UnitKind(_MILLION, "input token", "cache write / 1M", 1_000 * NANO, " written to a cache"),
+    "batch_input": UnitKind(_MILLION, "input token", "batch input / 1M", 1_000 * NANO, " in a batch"),
+    "batch_output": UnitKind(_MILLION, "output token", "batch output / 1M", 1_000 * NANO, " in a batch"),
+    "image": UnitKind(1, "image", "per image", 10 * NANO),
+    "caption": UnitKind(1, "caption", "per caption", 10 * NANO),
+    "call": UnitKind(1, "call", "per call", 10 * NANO),
+    "gpu_second": UnitKind(1, "GPU-second", "per GPU-second", 1 * NANO),
+    "gpu_hour": UnitKind(1, "GPU-hour", "per GPU-hour", 1_000 * NANO),
 }
 assert set(UNITS) == set(get_args(Unit))
 

@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from ...catalogue.money import dollars
 
-# What people call the APIs.
 API_NAMES = {"openai": "OpenAI", "replicate": "Replicate", "runware": "Runware"}
 
 _SIZES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
@@ -56,4 +55,12 @@ def number(count: float) -> str:
     return f"{round(count):,}"
 
 
-FILTERS = {"moment": moment, "since": since, "duration": duration, "bytes": size, "number": number, "dollars": dollars}
+def api(name: str) -> str:
+    """What people call an API."""
+    return API_NAMES.get(name, name)
+
+
+FILTERS = {
+    "api": api, "moment": moment, "since": since, "duration": duration, "bytes": size, "number": number,
+    "dollars": dollars,
+}  # fmt: skip

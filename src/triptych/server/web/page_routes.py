@@ -62,25 +62,26 @@ def _told(error: Exception) -> tuple[int, str, str]:
         case WrongKeyError():
             return 401, "Sign in to see this page", "This server asks for a key; a browser that signs in keeps one."
         case ForbiddenError():
-            return 403, "Not with this key", _sentence(error)
+            return 403, "Not with this key", sentence(error)
         case RateLimitError():
-            return 429, "Too many at once", _sentence(error)
+            return 429, "Too many at once", sentence(error)
         case KeysUnknownError():
             return 503, "Keys cannot be looked up", "The database is away. Try again in a moment."
         case UnknownNameError():
-            return 404, "Not in the catalogue", _sentence(error)
+            return 404, "Not in the catalogue", sentence(error)
         case CatalogueError():
-            return 400, "That cannot be computed", _sentence(error)
+            return 400, "That cannot be computed", sentence(error)
         case BodyTooLargeError():
-            return 413, "Too much at once", _sentence(error)
+            return 413, "Too much at once", sentence(error)
         case WrongContentTypeError():
-            return 415, "Not a form of this page", _sentence(error)
+            return 415, "Not a form of this page", sentence(error)
         case NotAcceptingError():
             return 503, "Not ready", "The server is starting or about to stop. Try again in a moment."
         case _:
             return 500, "Something went wrong", "That is the server's fault. Its log says what happened."
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What an error says, as a sentence."""
     text = str(error)
-    return f"{text[0].upper()}{text[1:]}{'' if text[-1] in '.?' else '.'}"
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"

@@ -23,6 +23,7 @@ from ..operations import JSON, SEEING_MODEL, Body, Example, Field, Fields, Opera
 from ..origin import origin
 from ..service import Service
 from .drawings import SUMS, drawings, picture
+from .measures import API_NAMES
 from .page_routes import DIALECT, PageError, page_route
 from .pages import shown
 from .recipes import DIALECTS, LANGUAGES, Call, Dialect, Turn, UnwritableError, recipe
@@ -31,7 +32,6 @@ PATH = "/app/playground"
 EXAMPLES = f"{PATH}/examples"
 CODE = f"{PATH}/code"
 
-_DIALECT_NAMES = {"openai": "OpenAI", "replicate": "Replicate", "runware": "Runware"}
 _LANGUAGE_NAMES = {"python": "Python", "curl": "curl", "javascript": "JavaScript"}
 _MOST_CODE_BYTES = 1 << 20
 _HOLDS = "public, max-age=3600"
@@ -156,7 +156,7 @@ async def _page(service: Service, exchange: Exchange, dialects: Sequence[Dialect
         exchange, "playground.html", section="playground", models=models, chosen=chosen,
         unknown=wanted if wanted and chosen is None else "", command=recipe("openai", "curl", asked, base, key).code,
         drawings=await asyncio.to_thread(drawings), sums=[question for question, _ in SUMS],
-        dialects=[(dialect, _DIALECT_NAMES[dialect]) for dialect in dialects],
+        dialects=[(dialect, API_NAMES[dialect]) for dialect in dialects],
         languages=[(language, _LANGUAGE_NAMES[language]) for language in LANGUAGES], examples=EXAMPLES, code=CODE,
     )  # fmt: skip
 

@@ -76,6 +76,7 @@ def reference(document: Document) -> str:
               for tag in document["tags"]]  # fmt: skip
     return render(
         "reference.html",
+        section="reference",
         info=document["info"],
         base=document["servers"][0]["url"],
         keys="securitySchemes" in document["components"],

@@ -1,5 +1,5 @@
-"""A browser and a server for the tests of a file, at whose end both are closed: a loop that goes on running would keep
-other files' tests from running theirs.
+"""A browser for the tests of this folder, and a server for those of a file. The browser is closed behind the last test
+here: a loop that goes on running would keep tests of other folders from running theirs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from triptych.server.names import ALIASES, NOTE
 from triptych.server.served import ModelSpec, ServedModel, Waits
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chrome() -> Iterator[Browser]:
     with browser() as opened:
         yield opened

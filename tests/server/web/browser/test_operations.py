@@ -11,12 +11,10 @@ from browser import DESKTOP, PHONE, Visit, visit
 from http_calls import ask, call
 from playwright.sync_api import Browser, expect
 from runware_calls import PNG, URI
-from servers import Running, null_models, serving
+from servers import NOWHERE, Running, null_models, serving
 
 from triptych.server.app import Options
 
-# Forbidden by the server's rules, so that nothing is ever sent there.
-NOWHERE = "https://127.0.0.1/hook"
 HOSTILE = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=2</script>'\"&"
 KEY = "chief"
 

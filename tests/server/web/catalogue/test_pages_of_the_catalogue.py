@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from html_page import Page
 from http_calls import call
 from servers import Running, null_models, serving, start_null
 
+from triptych.catalogue.answers import FailedRefresh
 from triptych.catalogue.load import load
 from triptych.catalogue.views import Views
 from triptych.engine.sizing import GIB
@@ -18,7 +20,9 @@ from triptych.server.served import ModelSpec, ServedModel
 from triptych.server.web.catalogue import words
 from triptych.server.web.catalogue.comparison import asked, priced, ranking
 from triptych.server.web.catalogue.hardware import hardware
+from triptych.server.web.catalogue.model_page import model_page
 from triptych.server.web.catalogue.specs import model_specs
+from triptych.server.web.pages import render
 
 ON = load().newest()
 
@@ -86,11 +90,27 @@ def test_a_model_that_runs_here_has_recipes_with_names_that_work(server):
     assert max(page.ids.values()) == 1
 
 
+def test_what_a_recipe_needs_on_a_server_with_keys_is_line_by_line(tmp_path):
+    tiny = ServedModel(ModelSpec("mine", "triptych/tiny-llava-1.6", (), {}), start_null)
+    with serving([tiny], data=tmp_path, options=Options(keys=("k",), drain=1)) as server:
+        body = call(server.url, "GET", "/app/models/tiny-llava-1.6", headers={"authorization": "Bearer k"}).body
+    assert "Needs pip install openai , then export OPENAI_API_KEY=YOUR_KEY" in Page(body.decode()).text
+
+
+def test_price_lists_that_could_not_be_read_are_named():
+    failed = FailedRefresh("prices.example/list.json", datetime(2026, 5, 4, 3, 2, tzinfo=UTC), "it answered <b>503</b>")
+    catalogue = load()
+    snapshot = Snapshot(catalogue, Views(catalogue, ON, None, (failed,)), ("key",))
+    html = render("catalogue/model.html", words=words, freshness=snapshot.views.freshness(), recipes=[],
+                  **model_page(snapshot, catalogue.model("mixtral-8x7b"), []))  # fmt: skip
+    assert "prices.example/list.json, tried on 2026-05-04 at 03:02 UTC: it answered <b>503</b>" in Page(html).text
+
+
 def test_a_model_that_does_not_run_here_has_the_command_and_the_hardware(server):
     page = read(server, "/app/models/mixtral-8x7b")
     assert "triptych serve mistralai/Mixtral-8x7B-Instruct-v0.1" in page.parts["pre"]
     assert "46,702,792,704 parameters" in page.text
-    assert "96 GB" in page.parts["td"]
+    assert "96 GB holds 103.1 GB" in page.parts["td"]
     assert "knows no weights" in read(server, "/app/models/mixtral-8x22b").text
 
 
@@ -165,6 +185,7 @@ def test_changes_are_those_of_the_api(server):
     told = call(server.url, "GET", "/catalogue/changes?since=2026-05-01").json["changes"]
     assert len(told) > 10
     assert sum(text.split(":")[0] in ("new price", "price", "status") for text in page.parts["td"]) == len(told)
+    assert {"new price: input / 1M", "new price: per caption"} <= set(page.parts["td"])
     for wrong in ("yesterday", "2999-01-01", "2026-13-01"):
         assert "Not a day up to" in read(server, f"/app/changes?since={wrong}").text
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_calls import Reply, call
+from http_calls import Reply, ask, call
 from page_calls import assert_nothing_runs, links, page, send_form, text_of
 from servers import Running, null_models, serving
 
@@ -153,6 +153,8 @@ def test_others_see_their_own_key_and_change_nothing(server: Running) -> None:
     assert "Your key" in text
     assert "$3.00 left" in text
     assert "New key" not in text
+    assert "/app/running" not in links(html)
+    assert "/app/running" in links(page(server.url, PATH, headers=HEADERS))
     assert "<form" not in html.partition("<main")[2]
     refused: list[Reply] = [
         call(server.url, "GET", f"{PATH}/{key_id}", headers=mine),
@@ -166,6 +168,7 @@ def test_others_see_their_own_key_and_change_nothing(server: Running) -> None:
     for reply in refused:
         assert reply.status == 403
         assert "This page is for admins" in text_of(reply.body.decode())
+        assert "/app/sign-in" in links(reply.body.decode())
     assert known(server, key_id)["budget"]["limit"] == 3.0  # type: ignore[index]
 
 
@@ -201,6 +204,22 @@ def test_the_first_key_of_an_open_server_signs_its_maker_in(tmp_path: Path) -> N
         reply = send_form(server.url, f"{PATH}/{key_id}/rotate", {}, signed_in)
         assert call(server.url, "GET", PATH, headers=signed_in).status == 401
         page(server.url, PATH, headers={"cookie": reply.headers["set-cookie"].partition(";")[0]})
+
+
+def test_keys_of_the_settings_are_listed_without_their_secrets(tmp_path: Path) -> None:
+    secrets = ("a-first-secret", "a-second-secret")
+    options = Options(keys=secrets, keys_from="TRIPTYCH_KEYS", drain=1)
+    second = {"authorization": f"Bearer {secrets[1]}"}
+    with serving(null_models(), options=options, data=tmp_path) as server:
+        assert ask(server.url, "one two", "text", second).status == 200
+        html = page(server.url, PATH, headers=second)
+        told = text_of(html).partition("Keys of the settings")[2]
+        assert "They stand in TRIPTYCH_KEYS" in told
+        assert [told.count(f" key {number} of the settings active admin") for number in (1, 2, 3)] == [1, 1, 0]
+        assert "secret" not in html.partition("<main")[2].replace("A secret is shown once", "")
+        used = [text_of(page(server.url, link, headers=second)) for link in links(html) if "usage?key=" in link]
+        assert ["Requests 1 " in text for text in used] == [False, True]
+        assert "What “key 2 of the settings” used" in used[1]
 
 
 def test_pages_of_many_keys(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ ADMIN = {"authorization": "Bearer chief"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory, database: str | None) -> Iterator[Running]:
     options = Options(keys=("chief",), drain=1)
-    with serving(null_models(), options=options, data=tmp_path_factory.mktemp("data")) as running:
+    data = tmp_path_factory.mktemp("data")
+    with serving(null_models(), options=options, data=data, database=database) as running:
         yield running
 
 
@@ -64,7 +65,7 @@ def test_an_admin_looks_at_one_key(server: Running, worker: dict[str, str]) -> N
     assert '=cmd|"x"' in text_of(html)
     of_keys = [link for link in links(html) if "key=" in link and ".csv" not in link]
     texts = [text_of(page(server.url, link, headers=ADMIN)) for link in of_keys]
-    assert any('What the key =cmd|"x" used' in text and "Requests 2 " in text for text in texts)
+    assert any('What “=cmd|"x"” used' in text and "Requests 2 " in text for text in texts)
 
 
 def test_the_table_is_the_same_and_no_spreadsheet_computes_in_it(server: Running, worker: dict[str, str]) -> None:

@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 from http_calls import call
 from page_calls import assert_nothing_runs, links, page, polled, send_form, text_of
-from servers import Running, null_models, serving
+from servers import NOWHERE, Running, null_models, serving
 
 LIST = "/app/webhooks"
-# Forbidden by the server's rules, so that nothing is ever sent there.
-NOWHERE = "https://127.0.0.1/hook"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with serving(null_models(), data=tmp_path_factory.mktemp("data")) as running:
+def server(tmp_path_factory: pytest.TempPathFactory, database: str | None) -> Iterator[Running]:
+    with serving(null_models(), data=tmp_path_factory.mktemp("data"), database=database) as running:
         yield running
 
 

@@ -12,6 +12,7 @@ from ....catalogue.facts import Model
 from ....catalogue.workload import FIELDS, Workload, read_workload
 from ...catalogue import Snapshot
 from ..charts import Bar, Markup, bars
+from ..page_routes import sentence
 
 MOST_MODELS = 8
 # What the page begins with: (name, what it is, fields, models).
@@ -69,7 +70,7 @@ def asked(snapshot: Snapshot, query: Mapping[str, Sequence[str]]) -> Asked:
     try:
         workload = read_workload(texts) if texts else read_workload(PRESETS[0][2])
     except WorkloadError as error:
-        errors[error.field if error.field in LABELS else "input"] = _sentence(error)
+        errors[error.field if error.field in LABELS else "input"] = sentence(error)
     if not texts:
         texts = dict(PRESETS[0][2])
     names = [name for name in query.get("model", ()) if name]
@@ -78,7 +79,7 @@ def asked(snapshot: Snapshot, query: Mapping[str, Sequence[str]]) -> Asked:
         try:
             found.append(snapshot.catalogue.model(name))
         except CatalogueError as error:
-            errors["models"] = _sentence(error)
+            errors["models"] = sentence(error)
     if len(names) > MOST_MODELS:
         errors["models"] = f"Choose at most {MOST_MODELS} models; the first {MOST_MODELS} are compared."
     if not names:
@@ -103,7 +104,7 @@ def priced(snapshot: Snapshot, asking: Asked) -> list[Priced]:
         try:
             found.append(Priced(summary, snapshot.views.cheapest(model, asking.workload)))
         except WorkloadError as error:
-            found.append(Priced(summary, None, _sentence(error)))
+            found.append(Priced(summary, None, sentence(error)))
     return found
 
 
@@ -137,8 +138,3 @@ def _route_name(charge: ChargeAnswer) -> str:
 def preset_address(fields: Mapping[str, str], models: Sequence[Model]) -> str:
     """The page with a preset for the same models."""
     return "/app/compare?" + urlencode([*(("model", model.id) for model in models), *fields.items()])
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[0].upper()}{text[1:]}{'' if text[-1] in '.?' else '.'}"

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 from starlette.routing import BaseRoute
 
 from ....catalogue.errors import CatalogueError
+from ....catalogue.units import UNITS
 from ...catalogue import Shelf, Snapshot
 from ...endpoint import Doors, Handler
 from ...exchange import Answer, Exchange
@@ -123,7 +124,7 @@ def _changes(service: Service, exchange: Exchange, snapshot: Snapshot) -> Answer
     return _page(
         exchange, snapshot, "changes.html", "models", answer=answer, text=text, error=error,
         routes=snapshot.catalogue.routes, models=snapshot.catalogue.models, providers=snapshot.catalogue.providers,
-        sources=Sources(answer.sources),
+        sources=Sources(answer.sources), units=UNITS,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ...store.ids import now_us
 from ...store.keys import KeyRecord, Limits
 from ...store.usage import DAY_US
 from ..measures import API_NAMES
-from ..page_routes import PageError
+from ..page_routes import PageError, sentence
 from ..pages import shown
 from ..posted import Fields, first, see_other
 from .who import admin_only, caller_of
@@ -63,11 +63,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class KeyPages:
-    """The handlers."""
+    """The handlers. `written` is where the keys of the settings are."""
 
     office: Office
     accounts: Accounts
     meter: Meter
+    written: str
 
     async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Every key for admins, the newest first; for others their own."""
@@ -95,6 +96,7 @@ class KeyPages:
             exchange, "operations/keys.html", 400 if error else 200, section="keys", lines=lines, gone=gone,
             older=f"{PATH}{query}before={lines[-1].record.id}" if len(found) > _PAGE else None, paged=bool(before),
             newest=PATH + query.rstrip("?&"), open=not self.accounts.keyring.asks,
+            settings=self.accounts.keyring.of_settings, written=self.written,
             **_form(service, given or {}, error),
         )  # fmt: skip
 
@@ -213,7 +215,7 @@ def _form(service: Service, given: Fields, error: UnfitKeyError | None) -> dict[
         "models_given": given.get("models", ()), "dialects_given": given.get("dialects", ()),
         "models": [model.name for model in service.router.models],
         "dialects": [(name, API_NAMES[name]) for name in DIALECTS],
-        "lasts": LASTS, "periods": PERIODS, "wrong": field, "why": "" if error is None else _sentence(error),
+        "lasts": LASTS, "periods": PERIODS, "wrong": field, "why": "" if error is None else sentence(error),
     }  # fmt: skip
 
 
@@ -269,11 +271,6 @@ def _expiry(fields: Fields) -> int | None:
     return now_us() + int(text) * 1_000_000 if text else None
 
 
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
 def _page_error(error: UnfitKeyError) -> PageError:
     status, title = (404, "No such key") if error.missing else (409, "That cannot be done")
-    return PageError(_sentence(error), status, title)
+    return PageError(sentence(error), status, title)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -23,17 +21,16 @@ from ..pages import GUARDS, shown
 from ..posted import Fields, see_other
 from . import live
 from .bill import Bill
+from .listing import PAGE, Listing
 from .live import Part
 from .thumbnails import Thumbnails, sources
 from .timeline import bars, spans
 from .who import caller_of
 
 PATH = "/app/predictions"
-_PAGE = 25
 # How often a page asks for what is new.
-_LIST_EVERY, _ONE_EVERY = "2s", "1s"
+_EVERY = "1s"
 _BOOKED_US = 3_000_000
-_FILTERS = ("status", "model", "dialect", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +43,17 @@ class PredictionPages:
     async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Predictions, the newest first; with `seen` those of a page that changed since."""
         if (has := live.asked(exchange)) is not None:
-            return await self._changed_rows(exchange, has)
-        query = exchange.query
+            get = partial(self.orders.kept.predictions.get, owner=caller_of(exchange).sees)
+            return await _LISTING.changes(exchange, has, get)
         try:
-            only = wanted(query, caller_of(exchange).sees)
+            only = wanted(exchange.query, caller_of(exchange).sees)
         except OpenAIError as error:
             raise PageError(str(error), error.status, "That cannot be looked for") from None
-        found = await self.orders.kept.predictions.page(only, _PAGE + 1)
-        more, found = len(found) > _PAGE, found[:_PAGE]
-        rows = [_row(record) for record in found]
-        given = {name: query.get(name, "") for name in _FILTERS}
-        return shown(
-            exchange, "operations/predictions.html", section="predictions", rows=rows, given=given,
-            filtered=any(given.values()), paged="before" in query, asking=live.asking(PATH, rows, _LIST_EVERY),
-            older=_link(given, found[-1].id) if more else None, newest=_link(given), states=STATES,
+        return _LISTING.page(
+            exchange, await self.orders.kept.predictions.page(only, PAGE + 1), states=STATES,
             models=[model.name for model in service.router.models],
             dialects=[(name, API_NAMES[name]) for name in DIALECTS],
         )  # fmt: skip
-
-    async def _changed_rows(self, exchange: Exchange, has: Mapping[str, str]) -> Answer:
-        rows = []
-        for part in has:
-            record = await self._seen(part.removeprefix("p-"), exchange)
-            if record is not None:
-                rows.append(_row(record))
-        return live.changes(exchange, PATH, rows, has, _LIST_EVERY)
-
-    async def _seen(self, prediction_id: str, exchange: Exchange) -> PredictionRecord | None:
-        return await self.orders.kept.predictions.get(prediction_id, caller_of(exchange).sees)
 
     async def show(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """One prediction; with `seen` the parts of its page that changed since."""
@@ -81,11 +61,11 @@ class PredictionPages:
         path = f"{PATH}/{record.id}"
         parts = await self._parts(record)
         if (has := live.asked(exchange)) is not None:
-            return live.changes(exchange, path, parts, has, _ONE_EVERY)
+            return live.changes(exchange, path, parts, has, _EVERY)
         return shown(
             exchange, "operations/prediction.html", section="predictions", record=record,
-            dialect=API_NAMES.get(record.dialect, record.dialect), given=_given(record), pictures=_pictures(record),
-            parts_of={part.id: part.html for part in parts}, asking=live.asking(path, parts, _ONE_EVERY),
+            given=_given(record), pictures=_pictures(record),
+            parts_of={part.id: part.html for part in parts}, asking=live.asking(path, parts, _EVERY),
         )  # fmt: skip
 
     async def _parts(self, record: PredictionRecord) -> list[Part]:
@@ -140,16 +120,11 @@ class PredictionPages:
 
 
 def _row(record: PredictionRecord) -> Part:
-    values = {
-        "record": record, "dialect": API_NAMES.get(record.dialect, record.dialect),
-        "says": " ".join("".join(record.output[:200]).split())[:160],
-    }  # fmt: skip
+    values = {"record": record, "says": " ".join("".join(record.output[:200]).split())[:160]}
     return Part.of(f"p-{record.id}", "operations/prediction_row.html", not record.ended, values)
 
 
-def _link(given: Mapping[str, str], before: str = "") -> str:
-    query = {name: value for name, value in (*given.items(), ("before", before)) if value}
-    return f"{PATH}?{urlencode(query)}" if query else PATH
+_LISTING = Listing("predictions", PATH, ("status", "model", "dialect", "text"), _row)
 
 
 def _soon(due_us: int | None, now: int) -> bool:

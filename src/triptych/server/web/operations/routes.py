@@ -42,12 +42,14 @@ def routes(doors: Doors) -> list[BaseRoute]:
     return [*_made(doors, public, public=True), *_made(doors, models)]
 
 
-def kept_routes(doors: Doors, records: Records, kept: KeptPredictions, office: Office, meter: Meter) -> list[BaseRoute]:
-    """What a server has that keeps things."""
+def kept_routes(
+    doors: Doors, records: Records, kept: KeptPredictions, office: Office, meter: Meter, keys_from: str
+) -> list[BaseRoute]:
+    """What a server has that keeps things. `keys_from` is where the keys of the settings are written."""
     of = PredictionPages(PredictionOrders(kept), Thumbnails(records.files))
     told = WebhookPages(WebhookOrders(kept.store, kept.deliverer))
     used = UsagePages(meter, doors.accounts.keyring)
-    locks = KeyPages(office, doors.accounts, meter)
+    locks = KeyPages(office, doors.accounts, meter, keys_from)
     one, hook, key = predictions.PATH + "/{prediction_id}", webhooks.PATH + "/{webhook_id}", keys.PATH + "/{key_id}"
     table: list[_Row] = [
         ("GET", predictions.PATH, of.list_all),

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from markupsafe import Markup
@@ -17,9 +17,10 @@ from ...accounts.meter import Meter
 from ...exchange import Answer, Exchange
 from ...service import Service
 from ...store.ids import now_us
-from ...store.usage import DAY_US, Total
+from ...store.usage import DAY_US
+from ...store.usage_sums import Total
 from ..charts import columns
-from ..measures import API_NAMES, dollars, number
+from ..measures import api, dollars, number
 from ..page_routes import PageError
 from ..pages import GUARDS, shown
 from .bill import Bill
@@ -105,7 +106,7 @@ class UsagePages:
                     key=lambda row: (-row[1].cost_nano, -row[1].requests),
                 )) for name, rows in groups.items() if name != "key" or caller.admin
             ], latest=[(each, self.keyring.name(each.owner), Bill.of(each)) for each in latest],
-            apis=API_NAMES, key=query.get("key", ""), admin=caller.admin,
+            key=query.get("key", ""), admin=caller.admin,
             named=self.keyring.name(owner) if owner is not None and caller.admin else None,
         )  # fmt: skip
 
@@ -138,7 +139,7 @@ class UsagePages:
     def _name(self, by: str, value: str) -> str:
         if by == "key":
             return self.keyring.name(value)
-        return API_NAMES.get(value, value) if by == "dialect" else value
+        return api(value) if by == "dialect" else value
 
 
 def added(totals: Sequence[Total]) -> Total:
@@ -146,7 +147,7 @@ def added(totals: Sequence[Total]) -> Total:
     return Total((), *(sum(getattr(each, name) for each in totals) for name in _NUMBERS))
 
 
-_NUMBERS = tuple(each.name for each in fields(Total) if each.name != "group")
+_NUMBERS = tuple(name for name in Total.__struct_fields__ if name != "group")
 
 
 def _spend(daily: Sequence[Total], by: str, period: Period, name: Callable[[str, str], str]) -> Markup:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -19,13 +17,12 @@ from ..page_routes import PageError
 from ..pages import shown
 from ..posted import Fields, see_other
 from . import live
+from .listing import PAGE, Listing
 from .live import Part
 from .who import caller_of
 
 PATH = "/app/webhooks"
-_PAGE = 25
 _EVERY = "2s"
-_FILTERS = ("state", "prediction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +33,17 @@ class WebhookPages:
 
     async def list_all(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """Messages, the newest first; with `seen` those of a page that changed since."""
+        sees = caller_of(exchange).sees
         if (has := live.asked(exchange)) is not None:
-            return await self._changed_rows(exchange, has)
-        query = exchange.query
+            return await _LISTING.changes(exchange, has, partial(self._get, owner=sees))
         try:
-            found = await self.orders.page(query, caller_of(exchange).sees, _PAGE + 1)
+            found = await self.orders.page(exchange.query, sees, PAGE + 1)
         except OpenAIError as error:
             raise PageError(str(error), error.status, "That cannot be looked for") from None
-        more, found = len(found) > _PAGE, found[:_PAGE]
-        rows = [_row(record) for record in found]
-        given = {name: query.get(name, "") for name in _FILTERS}
-        return shown(
-            exchange, "operations/webhooks.html", section="webhooks", rows=rows, given=given,
-            filtered=any(given.values()), paged="before" in query, asking=live.asking(PATH, rows, _EVERY),
-            older=_link(given, found[-1].id) if more else None, newest=_link(given), states=STATES,
-        )  # fmt: skip
+        return _LISTING.page(exchange, found, states=STATES)
 
-    async def _changed_rows(self, exchange: Exchange, has: Mapping[str, str]) -> Answer:
-        rows = []
-        for part in has:
-            get = partial(statements.get, webhook_id=part.removeprefix("w-"), owner=caller_of(exchange).sees)
-            if (record := await self.orders.store.read(get)) is not None:
-                rows.append(_row(record))
-        return live.changes(exchange, PATH, rows, has, _EVERY)
+    async def _get(self, webhook_id: str, owner: str | None) -> WebhookRecord | None:
+        return await self.orders.store.read(partial(statements.get, webhook_id=webhook_id, owner=owner))
 
     async def show(self, service: Service, exchange: Exchange, body: bytes) -> Answer:
         """One message with its body and its tries; with `seen` the parts of its page that changed since."""
@@ -91,9 +76,7 @@ def _row(record: WebhookRecord) -> Part:
     return Part.of(f"w-{record.id}", "operations/webhook_row.html", record.state == "waiting", {"record": record})
 
 
-def _link(given: Mapping[str, str], before: str = "") -> str:
-    query = {name: value for name, value in (*given.items(), ("before", before)) if value}
-    return f"{PATH}?{urlencode(query)}" if query else PATH
+_LISTING = Listing("webhooks", PATH, ("state", "prediction"), _row)
 
 
 def _pretty(body: str) -> str:

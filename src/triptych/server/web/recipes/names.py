@@ -6,18 +6,16 @@ import re
 from collections.abc import Sequence
 
 from ...dialects.replicate.published import PINNED
+from ...names import has_owner, with_owner
 
 _AIR = re.compile(r"[\w-]+:\d+@\d+", re.ASCII)
-# Under whom a model stands at Replicate's side if none of its names has an owner.
-_OWNER = "triptych"
 
 
 def replicate_name(names: Sequence[str]) -> str:
     """A name with an owner, without which Replicate's clients send nothing: best one that is known at Replicate."""
-    owned = [name for name in names if name.count("/") == 1]
+    owned = [name for name in names if has_owner(name)]
     published = [name for name in owned if name.lower() in PINNED]
-    own = f"{_OWNER}/{re.sub(r'[^A-Za-z0-9._@-]+', '-', names[0])}"
-    return next(iter([*published, *owned, own]))
+    return next(iter([*published, *owned, with_owner(names[0])]))
 
 
 def runware_name(names: Sequence[str]) -> str:
