@@ -26,6 +26,7 @@ from triptych.server.store.ids import new_id
 from triptych.server.store.store import Store, open_store
 from triptych.server.store.tables import usage
 from triptych.server.store.usage import DAY_US, UsageRecord
+from triptych.server.store.usage_sums import totals
 
 _DAYS, _FIRST = 365, 20_000
 _BATCH = 500
@@ -70,7 +71,7 @@ async def main(count: int) -> None:
         store = await open_store(Path(folder), None)
         print(f"{count:,} rows; writing one takes {1e6 * await fill(store, count):.0f} us of CPU")
         for by in (("day",), ("day", "model"), ("owner",), ("day", "owner", "model", "dialect")):
-            days = partial(statements.totals, by=by, owner=None, from_day=_FIRST, to_day=_FIRST + _DAYS)
+            days = partial(totals, by=by, owner=None, from_day=_FIRST, to_day=_FIRST + _DAYS)
             rows = partial(from_rows, by=by)
             pairs = [(await timed(store, days), await timed(store, rows)) for _ in range(9)]
             added, plain = (tuple(median(pair[place][of] for pair in pairs) for of in (0, 1)) for place in (0, 1))

@@ -15,8 +15,9 @@ SECRET = "sk-do-not-show-me"
 
 @pytest.fixture(autouse=True)
 def empty_place(monkeypatch, tmp_path):
-    """A folder without a settings file, and no variables of ours."""
+    """A folder without a settings file, no variables of ours, and a home without a server's data."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     for name in [name for name in os.environ if name.startswith("TRIPTYCH_")]:
         monkeypatch.delenv(name)
 
@@ -28,8 +29,9 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_all_settings_in_aligned_columns(cli):
     result = cli("config")
     assert result.exit_code == 0
-    file, head, *lines = result.stdout.splitlines()
+    file, access, head, *lines = result.stdout.splitlines()
     assert file == "settings file: none"
+    assert access == "access: open to everybody who reaches the server: there is no key"
     assert head.split() == ["setting", "value", "from"]
     assert list(rows("\n".join(lines))) == list(settings.KINDS)
     assert [line.split()[1] for line in lines if line.startswith("models")] == list(embedded.NAMES)

@@ -48,6 +48,22 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         yield Keys(server)
 
 
+def test_a_budget_that_does_not_hold_everything_is_warned_of(keys: Keys) -> None:
+    told = "warning: the budget does not hold back calls by names that have no price, which there are of text: give"
+    answer = keys("create", "leaky", "--budget", "5")
+    assert told in answer.stderr
+    assert answer.stdout.startswith("tp_")
+    answer = keys("create", "tight", "--budget", "5", "--model", "eye")
+    assert "warning" not in answer.stderr
+    made = order(keys.server, "GET", "/key", key=answer.stdout.strip()).json["key"]
+    assert told in keys("change", made["id"], "--model", "all").stderr
+
+
+def test_without_a_key_commands_say_how_to_give_one(keys: Keys) -> None:
+    assert "TRIPTYCH_API_KEY" in run(keys.server).stderr
+    assert "TRIPTYCH_API_KEY" not in run(keys.server, key="wrong").stderr
+
+
 def test_the_first_key(tmp_path_factory: pytest.TempPathFactory) -> None:
     with serving(null_models(), data=tmp_path_factory.mktemp("data")) as server:
         assert (run(server).stdout, run(server).stderr) == ("", "no keys\n")

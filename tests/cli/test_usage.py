@@ -35,7 +35,8 @@ class Usage:
             self.keys[name] = new_key(server, name, self.keys["operations"])["key"]
         for name, model, times in (("blue", "eye", 3), ("blue", "text", 1), ("red, or not", "text", 2)):
             for _ in range(times):
-                assert ask(server.url, "a b", model=model, headers=bearer(self.keys[name])).status == 200
+                headers = bearer(self.keys[name]) | {"x-request-id": "=1+1"}  # a formula, to a spreadsheet
+                assert ask(server.url, "a b", model=model, headers=headers).status == 200
         self.today = time.strftime("%Y-%m-%d", time.gmtime())
 
     def __call__(self, *words: str, key: str = "operations") -> Result:
@@ -121,6 +122,7 @@ def test_csv_is_exact(used: Usage) -> None:
     assert rows[0]["created_at"].endswith("+00:00")
     assert rows[-1]["bill"]
     assert rows[0]["key_name"] == "red, or not"
+    assert {row["request_id"] for row in rows} == {"'=1+1"}
     groups = used.csv("--by", "day,key")
     assert list(groups[0])[:3] == ["day", "key", "key_name"]
     assert sum(int(group["requests"]) for group in groups) == 6

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from databases import Postgres, postgres
+from databases import Postgres, postgres, sqlite_in
 from key_office import Office, opened
 
 from triptych.server.files.blobs import Blobs
@@ -32,7 +32,7 @@ def database(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 async def store(tmp_path: Path, database: str | None) -> AsyncIterator[Store]:
     """An empty store, on each database."""
-    opened = await open_store(tmp_path, database)
+    opened = await open_store(sqlite_in(tmp_path) if database is None else tmp_path, database)
     yield opened
     await opened.close()
 

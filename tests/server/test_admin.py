@@ -59,5 +59,5 @@ def test_what_is_not_there_is_said_so(server):
 
 def test_operators_need_the_key_as_well():
     with serving(null_models(), options=Options(keys=("secret",), drain=1)) as server:
-        assert "Incorrect API key" in run("ps", "--url", server.url).output
+        assert "didn't provide an API key" in run("ps", "--url", server.url).output
         assert run("ps", "--url", server.url, "--key", "secret").exit_code == 0

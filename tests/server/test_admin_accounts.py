@@ -40,7 +40,7 @@ def test_a_key_is_made_with_all_its_limits_and_listed(office: Office) -> None:
     assert (made["admin"], made["state"], made["spent"]) == (False, "active", 0)
     assert made["expires_at"] == pytest.approx(time.time() + 3600, abs=60)
     ends = made["budget"].pop("period_ends_at")
-    assert made["budget"] == {"limit": 12.5, "per": "week", "spent": 0, "left": 12.5}
+    assert made["budget"] == {"limit": 12.5, "per": "week", "spent": 0, "left": 12.5, "unpriced": []}
     assert time.gmtime(ends)[3:7] == (0, 0, 0, 0)  # midnight before a Monday
     listed = office.order("GET", "/keys").json["keys"]
     assert (listed[0]["id"], listed[-1]["id"]) == (office.id, made["id"])
@@ -102,6 +102,8 @@ def test_what_a_key_cannot_become(office: Office) -> None:
         ({"requests_per_minute": 1.5}, "requests_per_minute"), ({"tokens_per_minute": 10**30}, "tokens_per_minute"),
         ({"budget": -1}, "budget"), ({"budget": "much"}, "budget"), ({"budget": "NaN"}, "budget"),
         ({"budget": "Infinity"}, "budget"), ({"budget": "1e-10"}, "budget"), ({"budget": 1e30}, "budget"),
+        # Written out they would have millions of digits.
+        ({"budget": "1e400000"}, "budget"), ({"budget": "1e999999"}, "budget"), ({"budget": "1e-999999"}, "budget"),
         ({"budget": True}, "budget"), ({"per": "year"}, "per"),
     ],
 )  # fmt: skip
@@ -163,7 +165,9 @@ def test_answers_and_refusals_say_what_is_left(office: Office) -> None:
 
 
 def test_what_costs_nothing_leaves_the_budget_whole(office: Office) -> None:
-    key = office.new("reader", budget="5")["key"]
+    made = office.new("reader", budget="5")
+    key = made["key"]
+    assert made["budget"]["unpriced"] == ["text"]  # so an operator knows
     for _ in range(2):
         reply = ask(office.server.url, model="text", headers=bearer(key))
         assert reply.status == 200

@@ -26,6 +26,22 @@ def test_keys_that_let_in_no_more_are_refused_with_the_reason(own_office: Office
     refused(own_office.ask(way, "tp_else"), way, "wrong key", "")
 
 
+@pytest.mark.parametrize(
+    ("way", "code", "words"),
+    [
+        ("openai", "invalid_api_key", "You didn't provide an API key. This server needs one: send it in the header"),
+        ("replicate", "Unauthenticated", "You did not pass an authentication token"),
+        ("runware", "missingApiKey", "An API key is needed: send it as"),
+    ],
+)  # fmt: skip
+def test_no_key_is_not_called_a_wrong_one(office: Office, way: str, code: str, words: str) -> None:
+    none, wrong = office.ask(way, ""), office.ask(way, "tp_else")
+    assert (none.status, none.code, wrong.status) == (401, code, 401)
+    assert none.message.startswith(words)
+    assert words not in wrong.message
+    assert none.headers["www-authenticate"] == "Bearer"
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_key_for_another_api_or_another_model(office: Office, way: str) -> None:
     dialect = "runware" if way == "socket" else way
@@ -48,6 +64,9 @@ def test_a_key_that_asks_too_often(office: Office, way: str) -> None:
     refused(outcome, way, "too often", "1 requests per minute, and they are used up; try again in ")
     if way != "socket":
         assert 1 <= int(outcome.headers["retry-after"]) <= 60
+        told = {name: outcome.headers[f"x-ratelimit-{name}-requests"] for name in ("limit", "remaining")}
+        assert told == {"limit": "1", "remaining": "0"}
+        assert 0 < float(outcome.headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 60
     assert office.order("GET", "/key", key=key).status == 200  # asking for the rest costs nothing
     assert office.order("GET", "/usage", key=key).json["total"]["requests"] == 1
 
@@ -59,6 +78,11 @@ def test_a_budget_that_is_spent(office: Office, way: str) -> None:
     outcome = office.ask(way, key)
     refused(outcome, way, "spent", "This request can cost up to $1.00, and $0.50 are left of this key's budget of")
     assert " $1.50 per month; the next month begins at 20" in outcome.message
+    if way != "socket":
+        told = [outcome.headers[f"x-triptych-budget-{name}"] for name in ("limit", "period", "remaining")]
+        assert told == ["1.50", "month", "0.50"]
+        # OpenAI's clients, told not to ask again, would sleep for as long as it says.
+        assert ("retry-after" in outcome.headers) == (way != "openai")
     found = office.order("GET", "/key", key=key).json["key"]
     assert (found["spent"], found["budget"]["left"]) == (1, 0.5)
     assert office.order("GET", "/usage", key=key).json["total"]["requests"] == 1

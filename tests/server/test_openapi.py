@@ -68,7 +68,7 @@ def ids(server) -> dict[str, str]:
     file = send(server, "POST", "/v1/files", content, example).json["id"]
     body = {"input_file_id": file, "endpoint": "/v1/chat/completions"}
     batch = call(server.url, "POST", "/v1/batches", body).json["id"]
-    asked = {"version": "eye", "input": {"prompt": "a b", "image": URI}, "webhook": "https://127.0.0.1/"}
+    asked = {"version": "eye", "input": {"prompt": "a b", "image": URI}, "webhook": "https://hooks.example/"}
     prediction = call(server.url, "POST", "/v1/predictions", asked, {"prefer": "wait"}).json
     path = "/replicate/v1/files"
     content = described(path)["requestBody"]["content"]

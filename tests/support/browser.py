@@ -1,8 +1,8 @@
 """A real Chromium for the tests of pages, which sees what goes wrong in it: errors of scripts, anything the console
 says, requests that leave the server, what sticks out on a narrow screen, and what axe finds hard to use.
 
-Playwright's loop runs for as long as a browser is open, so tests that use one stand in files of their own, at whose end
-it is closed, and none of them is `async`.
+Playwright's loop runs for as long as a browser is open, so tests that use one stand in a folder of their own, behind
+which it is closed, and none of them is `async`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ loop (`NullReplica(options).listen(address)`). It says the words of the last mes
     die_after       steps, over all requests, after which the process kills itself (0: before the first answer)
     answer          what it says instead
     mute            choices, counted from the last, of which it says nothing
+    wordless        whether its tokens come to no text
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class _Peer:
             replica.steps += 1
             last = number + 1 == min(limit, len(words))
             finish = ("stop" if limit >= len(words) else "length") if last else None
-            text = word if number == 0 else f" {word}"
+            text = "" if replica.options.get("wordless") else word if number == 0 else f" {word}"
             heard = frame.params.n - replica.options.get("mute", 0)
             pieces = [piece(frame, index, text, number, finish) for index in range(heard)]
             send(protocol.Tokens(frame.id, pieces))

@@ -20,7 +20,8 @@ def problem(reply: Reply) -> dict[str, Any]:
     assert told["status"] == reply.status
     assert isinstance(told["detail"], str)
     assert told["detail"]
-    assert set(told) <= {"title", "detail", "status", "invalid_fields"}
+    assert set(told) <= {"title", "detail", "status", "invalid_fields", "retry_after"}
+    assert told.get("retry_after") == (int(reply.headers["retry-after"]) if "retry-after" in reply.headers else None)
     return told
 
 

@@ -37,7 +37,8 @@ def tell(record: PredictionRecord, event: str) -> list[WebhookRecord]:
 def asked(text: str = "one two three", model: str = "m", **more: Any) -> NewPrediction:
     params = more.pop("params", SamplingParams())
     generation = StoredGeneration(ChatPrompt([{"role": "user", "content": text}]), params, more.pop("sources", ()))
-    return NewPrediction(owner="me", dialect="test", model=model, generation=generation, input={"p": text}, **more)
+    owner = more.pop("owner", "me")
+    return NewPrediction(owner=owner, dialect="test", model=model, generation=generation, input={"p": text}, **more)
 
 
 @asynccontextmanager

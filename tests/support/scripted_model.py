@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from triptych.engine.request import Usage
+from triptych.engine.request import Timing, Usage
 from triptych.replica.protocol import Admitted, End, ModelInfo, Piece
 from triptych.server.generation import Generation
 
@@ -41,7 +41,7 @@ class ScriptedRun:
             said += 1
             self._model.said += 1
             yield [Piece(0, word, [said], finish_reason="stop" if number == len(self._words) else None)]
-        self.end = End("1", Usage(self._prompt, 0, 0, said))
+        self.end = End("1", Usage(self._prompt, 0, 0, said), self._model.timing)
 
     async def final(self) -> End | None:
         return self.end
@@ -70,6 +70,7 @@ class ScriptedModel:
         self.gates: dict[str, asyncio.Event] = {}
         self.tries: dict[str, int] = {}
         self.said = 0
+        self.timing = Timing()
         self._reply = reply
 
     async def pass_gate(self, place: str) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from image_host import FakeResolver
 
 from triptych.replica.process import ReplicaProcess
 from triptych.server.app import App, Options
+from triptych.server.delivery.guard import Guard
 from triptych.server.delivery.post import Poster
 from triptych.server.metrics import Metrics
 from triptych.server.pictures import Fetch
@@ -28,6 +30,8 @@ from triptych.server.service import Service
 from triptych.server.start import websockets
 from triptych.server.stopping import Server
 
+# A webhook's address that looks like any other, but is inside: it is found out when it is resolved, and given up.
+NOWHERE = "https://inside.example/hook"
 NULL = (sys.executable, str(Path(__file__).with_name("null_replica.py")))
 
 
@@ -62,9 +66,10 @@ def serving(
     poster: Poster | None = None, **router: Any,
 ) -> Iterator[Running]:
     """The application on a free port of the loopback address; with `data` it keeps files and batches there. `on_stop`
-    is awaited on its loop when it stops.
+    is awaited on its loop when it stops. Without a `poster` its webhooks reach nobody, and `NOWHERE` is refused.
     """
     options = options or Options(drain=5)
+    poster = poster or Poster(Guard(), resolver=FakeResolver({"inside.example": ("127.0.0.1",)}))
     loop = asyncio.new_event_loop()
     routes = Router(models, **router)
     metrics = Metrics([model.name for model in models])

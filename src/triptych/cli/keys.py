@@ -105,6 +105,7 @@ def create(name: str, admin: bool, url: str, key: str | None, as_json: bool, **l
         raise click.ClickException(error.message + told) from None
     _print_secret(made, as_json)
     click.echo(f"the key {made['name']!r} has the id {made['id']}; its secret is shown this once only", err=True)
+    _warn(made)
     if admin and not key:
         told = "from now on the server asks for keys, unless no_auth is set; TRIPTYCH_API_KEY gives one to commands"
         click.echo(told, err=True)
@@ -130,7 +131,9 @@ def change(key_id: str, name: str | None, url: str, key: str | None, as_json: bo
     wish = _wish(**limits) | ({} if name is None else {"name": name})
     if not wish:
         raise click.UsageError("say what is to be changed")
-    _tell(ask(url, key, "PATCH", _path(key_id), wish), as_json)
+    changed = ask(url, key, "PATCH", _path(key_id), wish)
+    _tell(changed, as_json)
+    _warn(changed)
 
 
 @command.command("rotate")
@@ -196,6 +199,14 @@ def _wish(**given: Any) -> dict[str, Any]:
 
 
 # ---- what is shown --------------------------------------------------------------------------------------------------
+
+
+def _warn(found: dict[str, Any]) -> None:
+    """Of a budget that does not hold everything."""
+    if found["budget"] and found["budget"]["unpriced"]:
+        models = ", ".join(found["budget"]["unpriced"])
+        told = "warning: the budget does not hold back calls by names that have no price, which there are of"
+        click.echo(f"{told} {models}: give them a `price` in the settings", err=True)
 
 
 def _print_secret(made: dict[str, Any], as_json: bool) -> None:

@@ -62,6 +62,8 @@ def ask(url: str, key: str | None, method: str, path: str, body: Any = None) -> 
             message = json.load(error)["error"]["message"]
         except (ValueError, KeyError, TypeError):
             message = f"{url} answered {error.code}; is it a triptych server?"
+        if error.code == 401 and not key:
+            message += " Give commands one with --key, or in the variable TRIPTYCH_API_KEY."
         raise click.ClickException(message) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)

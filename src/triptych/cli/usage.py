@@ -143,4 +143,9 @@ def _print_csv(found: Iterable[dict[str, Any]]) -> None:
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
             writer.writeheader()
-        writer.writerow(cells)
+        writer.writerow({name: _cell(value) for name, value in cells.items()})
+
+
+def _cell(value: Any) -> Any:
+    """For a spreadsheet, which computes texts that begin so: callers choose the ids of their requests."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value

@@ -19,7 +19,8 @@ from .service import Service
 from .store.ids import now_us
 from .store.keys import KeyRecord, Limits
 
-_NANO = 10**9
+# Of a budget's dollars; how many are possible is the office's to say.
+_MOST_DIGITS = 15
 # Seconds: what is longer has no place in a database.
 _TOO_LONG = 1e10
 Period = Literal["day", "week", "month", "total"]
@@ -33,6 +34,10 @@ class Budget(msgspec.Struct):
     spent: float
     left: Annotated[float, Meta(description="Neither spent nor set aside for what is under way.")]
     period_ends_at: Annotated[float | None, Meta(description="Seconds since 1970; null for a budget that never ends.")]
+    unpriced: Annotated[
+        list[str],
+        Meta(description="Models that it does not hold back: the key may call them by a name that has no price."),
+    ]
 
 
 class KeyAnswer(msgspec.Struct):
@@ -182,6 +187,7 @@ def describe_key(record: KeyRecord, standing: Standing) -> dict[str, Any]:
         budget = {
             "limit": usd_float(limits.spend_nano), "per": limits.spend_per, "spent": usd_float(standing.spent_nano),
             "left": usd_float(max(0, standing.left_nano or 0)), "period_ends_at": seconds(standing.period_ends_us),
+            "unpriced": standing.unpriced,
         }  # fmt: skip
     return {
         "id": record.id, "name": record.name, "start": record.start, "admin": record.admin, "state": state,
@@ -209,13 +215,15 @@ def limits_of(wish: KeyWish, before: Limits) -> Limits:
 
 def nano_of(dollars: str | float | int) -> int:
     """Nano-dollars of an amount as people write it. Raises OpenAIError."""
+    told = f"budget must be an amount of dollars, such as 12.50, not {str(dollars)[:80]!r}."
     try:
         amount = Decimal(str(dollars))
-        nano = int(amount * _NANO)
-    except (InvalidOperation, OverflowError, ValueError):
-        told = f"budget must be an amount of dollars, such as 12.50, not {str(dollars)[:80]!r}."
+    except (InvalidOperation, ValueError):
         raise invalid("budget", told) from None
-    if amount < 0 or amount * _NANO != nano:
+    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:  # written out it could have millions of digits
+        raise invalid("budget", told)
+    nano = int(amount.scaleb(9)) if amount.adjusted() >= -9 else 0
+    if amount < 0 or amount != Decimal(nano).scaleb(-9):
         raise invalid("budget", "budget must be at least 0, with up to nine decimals.")
     return nano
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from .accounts.cost import Price, from_json, lines, usd_float
+from .accounts.cost import Price, from_json, lines, usd, usd_float
 from .accounts.cost import Quantities as Used
 from .accounts.meter import Meter
 from .asked import page_size, seconds, stored_id
@@ -20,7 +20,8 @@ from .dialects.openai.form import to_json
 from .exchange import Answer, Exchange
 from .service import Service
 from .store.ids import now_us
-from .store.usage import DAY_US, Total, UsageRecord
+from .store.usage import DAY_US, UsageRecord
+from .store.usage_sums import Total
 
 _EPOCH = Day(1970, 1, 1)
 GROUPS = ("day", "key", "model", "dialect")
@@ -198,4 +199,5 @@ def bill_of(row: UsageRecord, price: Price) -> list[str]:
         row.prompt_tokens, row.cached_tokens, row.image_tokens, row.completion_tokens, row.images, row.captions,
         row.calls, row.seconds_us,
     )  # fmt: skip
-    return [line.arithmetic for line in lines(price, used)]
+    told = [line.arithmetic for line in lines(price, used)]
+    return told if price.most is None else [*told, f"at most ${usd(price.most)}, which was set aside for it"]

@@ -72,14 +72,15 @@ _EXPOSED = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the HTTP side needs to know. With `no_auth` nobody needs a key. `most_body` and `most_upload` are bytes,
-    `drain` seconds; `preload` starts with the server. What a prediction was asked and said is removed `retention`
-    seconds after its end (None: never). Prices that were refreshed or measured are in the folder `data` (None: there
-    are none); those of models are as `prices` says, or as `own_prices` by the name of the model. The price lists are
-    read again every `refresh` seconds (None: never).
+    """What the HTTP side needs to know. `keys_from` is where `keys` are written, for people; with `no_auth` nobody
+    needs one. `most_body` and `most_upload` are bytes, `drain` seconds; `preload` starts with the server. What a
+    prediction was asked and said is removed `retention` seconds after its end (None: never). Prices that were
+    refreshed or measured are in the folder `data` (None: there are none); those of models are as `prices` says, or as
+    `own_prices` by the name of the model. The price lists are read again every `refresh` seconds (None: never).
     """
 
     keys: tuple[str, ...] = ()
+    keys_from: str = ""
     no_auth: bool = False
     most_body: int = 64 << 20
     most_upload: int = 512 << 20
@@ -126,14 +127,14 @@ class App:
             predictions = KeptPredictions.of(records, service, tell, poster, options.retention)
             operators = admin_kept.routes(doors, predictions)
             assert accounts.meter is not None
-            office = Office(records.store, accounts, [model.name for model in service.router.models])
+            office = Office(records.store, accounts, service.router.models)
             by_key = admin_accounts.routes(doors, office, accounts.meter)
             theirs = replicate.routes(doors, Handlers.of(records, service, predictions))
             self._sessions = sessions = Sessions()
             tasks = Tasks.of(records, service, predictions, state)
             by_task = runware.routes(doors, tasks, sessions, options.cors_origins)
             works = [kept, predictions, sessions]
-            operators += operations.kept_routes(doors, records, predictions, office, accounts.meter)
+            operators += operations.kept_routes(doors, records, predictions, office, accounts.meter, options.keys_from)
         refresh: CatalogueRefresh | None = None
         if options.refresh is not None and options.data is not None:
             refresh = CatalogueRefresh(options.data, options.price_lists, Pace(options.refresh))

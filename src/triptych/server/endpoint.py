@@ -16,6 +16,8 @@ from .watch import Watch
 
 log = logging.getLogger("triptych.server")
 
+# The statuses of refusals by a limit: those say what the limits are, and what is left of them.
+_TOO_MUCH = (402, 429)
 # The last argument is the body as the endpoint's form reads it.
 Handler = Callable[[Service, Exchange, Any], Awaitable[Answer | Events | Download]]
 
@@ -111,6 +113,8 @@ class Endpoint:
             if refused.status == 500:
                 log.exception("request %s failed", exchange.request_id, exc_info=error)
             if not exchange.status:
+                if refused.status in _TOO_MUCH and exchange.caller is not None:
+                    exchange.limits = self._doors.accounts.headers(exchange.caller)
                 await exchange.answer(Answer(refused.body, refused.status, refused.content_type, refused.headers))
         self._doors.watch.over(exchange, self._dialect, self._route, refused.code if refused else None)
 

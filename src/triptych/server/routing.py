@@ -30,9 +30,14 @@ class IndexedRouter(Router):
                 self._varying[first if more_parts else ""].append((fixed, place, route))
             else:
                 self._whole[path].append((place, route))
+        # Most requests are for one of these.
+        self._known = {path: self._candidates(path) for path in self._whole}
 
     def candidates(self, path: str) -> list[BaseRoute]:
         """The routes that may fit `path`, in their order."""
+        return self._known.get(path) or self._candidates(path)
+
+    def _candidates(self, path: str) -> list[BaseRoute]:
         found = [*self._whole.get(path, ())]
         first = path[1:].partition("/")[0]
         for part in {"", first}:

@@ -130,8 +130,7 @@ class Service:
         except (BudgetError, RateLimitError) as error:
             self._rejected(name, error)
             raise
-        finally:  # a refusal says what is left as well
-            exchange.limits |= self.accounts.limits(exchange.owner)
+        exchange.limits = self.accounts.limits(exchange.owner)
         exchange.begun += 1
         if exchange.background:
             generation = replace(generation, priority=min(generation.priority, _BEHIND_ALL) + _BEHIND_ALL)

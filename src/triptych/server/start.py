@@ -65,6 +65,7 @@ def build(settings: Settings, records: Records | None = None) -> Built:
     fetcher = ImageFetcher(guard, FetchLimits(max_bytes=settings.fetch_bytes, seconds=settings.fetch_seconds))
     options = Options(
         keys=settings.keys,
+        keys_from=settings.source("keys"),
         no_auth=settings.no_auth,
         most_body=settings.max_body,
         most_upload=settings.max_upload,

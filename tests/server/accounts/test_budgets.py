@@ -5,6 +5,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
+from databases import sqlite_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keyholders import caller_with, stored_key
@@ -18,6 +19,7 @@ from triptych.server.store import usage as usage_statements
 from triptych.server.store.ids import new_id, now_us
 from triptych.server.store.store import open_store
 from triptych.server.store.usage import DAY_US, UsageRecord
+from triptych.server.store.usage_sums import totals
 
 
 def row(reservation, caller, nano):
@@ -94,7 +96,7 @@ def test_in_any_order_of_events_spent_and_set_aside_stay_within_the_limit(tmp_pa
 
 
 async def _any_order(folder, events):
-    store = await open_store(folder, None)
+    store = await open_store(sqlite_in(folder), None)
     limit = 1000
     caller = await stored_key(store, spend_nano=limit, spend_per="total")
     budgets = Budgets(store, "one")
@@ -202,5 +204,5 @@ async def test_what_is_added_twice_is_counted_once(store):
     ]  # fmt: skip
     assert await store.write(lambda connection: usage_statements.add(connection, records, "s")) == 3
     assert await store.write(lambda connection: usage_statements.add(connection, records, "s")) == 0
-    [total] = await store.read(lambda connection: usage_statements.totals(connection, ("day",), "o", 0, 9))
+    [total] = await store.read(lambda connection: totals(connection, ("day",), "o", 0, 9))
     assert (total.group, total.requests, total.prompt_tokens, total.cost_nano) == ((5,), 3, 6, 21)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
@@ -29,7 +28,7 @@ from triptych.server.accounts.cost import (
     worst,
 )
 
-NAMES = [item.name for item in fields(Quantities)]
+NAMES = Quantities.__struct_fields__
 DOLLAR = 10**9
 REPLICATE = Price((part("input", 50_000_000), part("output", 250_000_000)), "Replicate", "replicate/llava", None)
 RUNWARE = Price((part("caption", 1_900_000, Band("output_tokens", 80, 100)),))

@@ -26,9 +26,12 @@ def refused(keyring, key):
     return error.value
 
 
+_KEY = new_secret()  # the same in every example: what is drawn depends on it
+
+
 @given(st.data())
 def test_a_key_with_a_slip_is_found_without_a_look_at_any_key(data):
-    key = new_secret()
+    key = _KEY
     assert well_formed(key)
     place = data.draw(st.integers(0, len(key) - 1))
     other = data.draw(st.sampled_from("0aZ_-").filter(lambda letter: letter != key[place]))

@@ -29,6 +29,7 @@ class Model:
     name: str = "small"
     model: str = "triptych/tiny-llava-1.6"
     upstream: str | None = None
+    aliases: tuple[str, ...] = ()
 
 
 def found(price: Price) -> dict[str, int]:
@@ -251,3 +252,14 @@ def test_lists_are_names_addresses_or_whole_paths(tmp_path):
     for bad in ("list.json", "ftp://x/y", "https://user:word@lists.example/", "models-dev", ""):
         with pytest.raises(SettingsError, match=r"price_lists must be a list, each models\.dev, litellm"):
             read(tmp_path, f'price_lists = ["{bad}"]')
+
+
+def test_a_budget_holds_what_has_a_price_by_every_name(tmp_path: Path) -> None:
+    own = {"small": Price((part("call", 1),))}
+    listed = Model("runware:150@2", aliases=("yorickvp/llava-v1.6-mistral-7b",))
+    for book, model, guarded in (
+        (PriceBook("free", own), Model(aliases=("whatever",)), True), (PriceBook("free"), Model(), False),
+        (PriceBook("catalogue", own), Model("other"), False), (PriceBook("catalogue"), listed, True),
+        (PriceBook("catalogue"), Model("runware:150@2", aliases=("llava",)), False),
+    ):  # fmt: skip
+        assert book.guarded(model) == guarded  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import pytest
 from http_calls import Reply, ask, call
 from one_object import draw
 from picture_files import encoded
+from replicas import start_here
 from response_calls import respond
 from servers import Running, serving
 
@@ -65,7 +66,7 @@ def test_a_detail_goes_with_its_image_when_older_turns_are_left_out(server):
 
 @pytest.fixture(scope="module")
 def seeing() -> Iterator[Running]:
-    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS)) for name in (EYE, FIFTEEN)]
+    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS), start_here) for name in (EYE, FIFTEEN)]
     fetcher = ImageFetcher(Guard.allowing([]))
     with serving(models, fetcher.read, on_stop=fetcher.close) as running:
         yield running

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from databases import Postgres
 from sqlalchemy import Connection, create_engine, func, insert, inspect, select, text
 
 from triptych.server.store import migrate
@@ -14,6 +16,26 @@ from triptych.server.store.ids import new_id
 from triptych.server.store.lock import FolderTakenError
 from triptych.server.store.store import Store, StoreError, open_store
 from triptych.server.store.tables import files, metadata
+from triptych.server.store.usage_sums import totals
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """None for SQLite, or the URL of a PostgreSQL database without tables; those of other tests keep theirs."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    yield server.bare()
+    server.bare()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, database: str | None) -> AsyncIterator[Store]:
+    """An empty store, on each database, made by the migrations."""
+    opened = await open_store(tmp_path, database)
+    yield opened
+    await opened.close()
 
 
 def _row(name: str = "a") -> dict[str, object]:
@@ -140,6 +162,22 @@ async def test_every_earlier_schema_with_rows_is_brought_up_to_date(tmp_path: Pa
     assert await store.read(_count) == 1
     revisions = await store.read(lambda connection: connection.scalars(text("SELECT * FROM alembic_version")).all())
     assert revisions == migrate.revisions()[-1:]
+    await store.close()
+
+
+async def test_sums_of_usage_from_before_they_were_kept_coarser(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'triptych.db'}")
+    migrate.upgrade(engine, "0005")
+    with engine.begin() as connection:
+        for number, (owner, model) in enumerate((("a", "m"), ("b", "m"), ("a", "n")), 1):
+            zeros = ", ".join(["0"] * 6)
+            text_of_row = f"(9, '{owner}', '{model}', 'openai', {number}, {number}, {zeros}, {10**15 + number})"
+            connection.execute(text(f"INSERT INTO usage_days VALUES {text_of_row}"))
+    engine.dispose()
+    store = await open_store(tmp_path, None)
+    for by, costs in ((("model",), [2 * 10**15 + 3, 10**15 + 3]), (("owner",), [2 * 10**15 + 4, 10**15 + 2])):
+        found = await store.read(lambda connection, by=by: totals(connection, by, None, 9, 9))
+        assert [total.cost_nano for total in found] == costs
     await store.close()
 
 

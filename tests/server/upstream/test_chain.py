@@ -9,6 +9,7 @@ import pytest
 from openai import OpenAI
 from picture_files import encoded
 from PIL import Image, ImageDraw
+from replicas import start_here
 from servers import Running, serving
 
 from triptych.server.app import Options
@@ -26,7 +27,7 @@ KEY = "sk-of-the-first-server"
 @pytest.fixture(scope="module")
 def direct() -> Iterator[Running]:
     fetcher = ImageFetcher(Guard.allowing([]))
-    model = ServedModel(ModelSpec(LLAVA, LLAVA, options=OPTIONS))
+    model = ServedModel(ModelSpec(LLAVA, LLAVA, options=OPTIONS), start_here)
     with serving([model], fetcher.read, Options(keys=(KEY,), drain=5), on_stop=fetcher.close) as server:
         yield server
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from ..store import budgets as statements
@@ -216,13 +216,17 @@ def _exhausted(caller: Caller, purse: Purse, limit: int, nano: int, now: int) ->
 
 def period_day(per: str, at_us: int) -> int:
     """The day, since 1970, on which the period of a moment begins. All in UTC; weeks begin on Mondays."""
-    day = at_us // DAY_US
+    return _first_day(per, at_us // DAY_US)
+
+
+@lru_cache(maxsize=64)
+def _first_day(per: str, day: int) -> int:
     if per == "day":
         return day
     if per == "week":
         return day - (day - _MONDAY) % 7
     if per == "month":
-        return (datetime.fromtimestamp(at_us / 1e6, UTC).date().replace(day=1) - date(1970, 1, 1)).days
+        return ((date(1970, 1, 1) + timedelta(days=day)).replace(day=1) - date(1970, 1, 1)).days
     return 0
 
 

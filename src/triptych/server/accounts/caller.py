@@ -33,7 +33,11 @@ class Caller:
         return None if self.admin else self.id
 
     def check(self, dialect: str, model: str | None = None) -> None:
-        """Raises ForbiddenError if the key is not for `dialect`, or not for the served `model`."""
+        """Raises ForbiddenError if the key is not for `dialect`, or not for the served `model`, or was revoked since
+        something was accepted that begins now.
+        """
+        if self.key is not None and self.key.revoked_us is not None:
+            raise ForbiddenError("the key that asked for this was revoked")
         limits = self.limits
         if limits.dialects is not None and dialect in DIALECTS and dialect not in limits.dialects:
             allowed = ", ".join(limits.dialects)

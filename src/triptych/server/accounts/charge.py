@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from ...engine.request import Timing, Usage
 from ..backend import Backend
@@ -20,14 +20,15 @@ _MOST_IMAGE_TOKENS = 3000
 _TEMPLATE_TOKENS = 256
 # Of a model that has not told its context yet.
 _MOST_CONTEXT = 32_768
-# What is reserved of time is the longest that one request is expected to take; it is not held to it.
+# What is reserved of time is the longest that one request is expected to take. A budget pays no more.
 _MOST_SECONDS_US = 60_000_000
 # A task of this dialect is a caption, whatever it asks.
 _BY_CAPTION = "runware"
+# Reasons of an end that is not an answer's.
+_FAILED = ("error", "abort")
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """Whose a generation is and what it is called. `id` is its row's."""
 
     id: str
@@ -114,20 +115,23 @@ class Charge:
         """It is over and used this. Of several calls the first one counts."""
         if self.settled:
             return
-        if not (usage.prompt_tokens or usage.completion_tokens):  # refused before anything was computed
+        refused = not (usage.prompt_tokens or usage.completion_tokens)  # before anything was computed
+        if refused or (self.bill.dialect == _BY_CAPTION and reason in _FAILED):  # a caption that is none is not sold
             self.drop()
             return
         self.settled = True
         used = self.bill.used(usage, max(0.0, timing.total - timing.queued))
-        nano = cost(self._price, used) if self.priced else 0
-        self.cost_nano = nano if self.priced else None
-        reservation, bill = self._reservation, self.bill
+        price, reservation, bill = self._price, self._reservation, self.bill
+        nano = cost(price, used) if price.priced else 0
         if reservation is not None:
+            if nano > reservation.nano:  # by more time, or a longer template, than was reckoned with
+                price, nano = replace(price, most=reservation.nano), reservation.nano
             reservation.settle(nano)
+        self.cost_nano = nano if price.priced else None
         self._record(
             UsageRecord(
                 id=bill.id, request_id=bill.request_id, owner=bill.owner, dialect=bill.dialect, model=bill.model,
-                called=bill.called, reason=reason, created_us=self._created_us, price=to_json(self._price),
+                called=bill.called, reason=reason, created_us=self._created_us, price=to_json(price),
                 cost_nano=nano, prompt_tokens=used.prompt_tokens, cached_tokens=used.cached_tokens,
                 image_tokens=used.image_tokens, completion_tokens=used.completion_tokens, images=used.images,
                 captions=used.captions, calls=used.calls, seconds_us=used.seconds_us,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date as Day
 from fractions import Fraction
 from functools import lru_cache
@@ -40,8 +40,7 @@ _TIMES: tuple[Unit, ...] = ("gpu_second", "gpu_hour")
 _ENDLESS = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Quantities:
+class Quantities(msgspec.Struct, frozen=True):
     """What was used. `prompt_tokens` includes those from the cache and those of images, as the engine counts;
     `captions` are those of the `calls` that ask for one; `seconds_us` is the engine's time in microseconds. Raises
     ValueError for what is no whole number of at least 0.
@@ -67,7 +66,7 @@ class Quantities:
         return Quantities(*map(sum, zip(_values(self), _values(other), strict=True)))
 
 
-_NAMES = tuple(item.name for item in fields(Quantities))
+_NAMES = Quantities.__struct_fields__
 _values = attrgetter(*_NAMES)
 
 
@@ -92,14 +91,16 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is charged, by unit; without components nothing is, and the thing is called "not priced". `source` says in
-    words where the price is from, `route` whose offer it is, `seen` the day that its source bears or was read. Raises
-    ValueError for a unit that is there twice, but for captions in bands.
+    words where the price is from, `route` whose offer it is, `seen` the day that its source bears or was read. `most`
+    nano-dollars are paid, whatever was used. Raises ValueError for a unit that is there twice, but for captions in
+    bands.
     """
 
     components: tuple[Part, ...] = ()
     source: str = ""
     route: str | None = None
     seen: Day | None = None
+    most: int | None = None
 
     def __post_init__(self) -> None:
         once = [(each.unit, each.band) for each in self.components]
@@ -128,8 +129,8 @@ class Line:
     @property
     def arithmetic(self) -> str:
         """As one writes it down; the amount is rounded to a nano-dollar, which the total is not until its end."""
-        things, per = UNITS[self.unit].things, " / 1M" if UNITS[self.unit].per > 1 else ""
-        quantity = f"{self.quantity:,} {things}"
+        kind = UNITS[self.unit]
+        quantity, per = kind.count(self.quantity), " / 1M" if kind.per > 1 else ""
         if self.unit in _TIMES:
             quantity = f"{usd(self.quantity * 1000)} s"  # nanoseconds have the decimals that nano-dollars have
             per = f" / {self.per // _SECOND_US:,} s"
@@ -186,8 +187,10 @@ def cost(price: Price, used: Quantities) -> int:
     """What `used` costs, in nano-dollars."""
     units, _ = _known(price)
     if "caption" in units:
-        return total(lines(price, used))
-    return _apart(price, _counted(units, used, used.cached_tokens, used.image_tokens))
+        found = total(lines(price, used))
+    else:
+        found = _apart(price, _counted(units, used, used.cached_tokens, used.image_tokens))
+    return found if price.most is None else min(found, price.most)
 
 
 def _apart(price: Price, counted: Mapping[Unit, int]) -> int:

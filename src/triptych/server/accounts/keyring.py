@@ -111,10 +111,8 @@ class Keyring:
         """Who has this key; "" is none. Raises WrongKeyError, KeysUnknownError."""
         if not self.asks and not (self.open_door and key):
             return OPEN
-        found = None
         given = hashed(key)  # whatever is given: the time says nothing
-        if (found := self._set.get(given)) is None and well_formed(key):
-            found = self._by_hash.get(given)
+        found = self._set.get(given) or self._by_hash.get(given)
         if found is None and self.open_door:
             return OPEN
         if found is None:
@@ -156,6 +154,11 @@ class Keyring:
         if caller is None:
             return ""
         return caller.key.hash if caller.key is not None else self._set_hashes[owner]
+
+    @property
+    def of_settings(self) -> list[Caller]:
+        """Those whose keys stand in the settings, in their order."""
+        return list(self._set.values())
 
     def records(self) -> list[KeyRecord]:
         """Every key of the store, the oldest first."""

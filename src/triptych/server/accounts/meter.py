@@ -14,7 +14,8 @@ from pathlib import Path
 from ..store import budgets as budget_statements
 from ..store import usage as statements
 from ..store.store import Store, StoreError
-from ..store.usage import Total, UsageRecord
+from ..store.usage import UsageRecord
+from ..store.usage_sums import Total, totals
 from .budgets import Budgets
 from .journal import Journal, left_behind
 
@@ -93,7 +94,7 @@ class Meter:
     async def totals(self, by: Sequence[str], owner: str | None, from_day: int, to_day: int) -> list[Total]:
         """Usage of `owner` (None: of all) by some of day, owner, model and dialect, up to now. Raises StoreError."""
         await self._flushed()
-        work = partial(statements.totals, by=by, owner=owner, from_day=from_day, to_day=to_day)
+        work = partial(totals, by=by, owner=owner, from_day=from_day, to_day=to_day)
         return await self._store.scan(work)
 
     async def page(

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from ...engine.errors import TriptychError
+from ..backend import Backend
 from ..store import keys as statements
 from ..store.ids import new_id, now_us
 from ..store.keys import KeyRecord, Limits
@@ -38,18 +39,20 @@ class UnfitKeyError(TriptychError):
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What a key has left: nano-dollars spent in its period, those that are free of its budget, and when the next
-    period begins (microseconds since 1970).
+    period begins (microseconds since 1970). `unpriced` are served models that its budget does not hold back: it may
+    call them by a name without a price.
     """
 
     spent_nano: int
     left_nano: int | None
     period_ends_us: int | None
+    unpriced: tuple[str, ...] = ()
 
 
 class Office:
-    """Changes keys in the store, and what `accounts` knows of them. `models` are the served names."""
+    """Changes keys in the store, and what `accounts` knows of them. `models` are served."""
 
-    def __init__(self, store: Store, accounts: Accounts, models: Sequence[str]) -> None:
+    def __init__(self, store: Store, accounts: Accounts, models: Sequence[Backend]) -> None:
         self._store = store
         self._accounts = accounts
         self._models = tuple(models)
@@ -134,7 +137,12 @@ class Office:
         assert self._accounts.meter is not None
         spent = await self._accounts.meter.spent(record.id, period_day(per, now))
         left = None if self._accounts.budgets is None else await self._accounts.budgets.left(caller)
-        return Standing(spent, left, period_end(per, now))
+        return Standing(spent, left, period_end(per, now), self._unpriced(record.limits))
+
+    def _unpriced(self, limits: Limits) -> tuple[str, ...]:
+        prices, models = self._accounts.prices, [] if limits.spend_nano is None else self._models
+        allowed = (model for model in models if limits.models is None or model.name in limits.models)
+        return tuple(model.name for model in allowed if not prices.guarded(model))
 
     # ---- what is wanted ---------------------------------------------------------------------------------------------
 
@@ -161,8 +169,9 @@ class Office:
         return limits
 
     def _served(self, name: str) -> str:
-        if name not in self._models:
-            raise UnfitKeyError(f"the model {name[:80]!r} is not served; there are {', '.join(self._models)}", "models")
+        names = [model.name for model in self._models]
+        if name not in names:
+            raise UnfitKeyError(f"the model {name[:80]!r} is not served; there are {', '.join(names)}", "models")
         return name
 
 

@@ -16,6 +16,7 @@ from ...catalogue.names import plain
 from ...catalogue.rule import Shown
 from ...catalogue.units import Unit
 from ..backend import Backend
+from .caller import DIALECTS
 from .cost import Part, Price, PriceMode, part
 
 log = logging.getLogger("triptych.server")
@@ -64,6 +65,11 @@ class PriceBook:
         if self._page is None:
             self._page = self._read(self._key())
         return self._page.price(self._mode, called, dialect, model)
+
+    def guarded(self, model: Backend) -> bool:
+        """Whether `model` has a price by whichever of its names it is called, in whichever API."""
+        names = (model.name, *model.aliases)
+        return all(self.price(name, dialect, model).priced for name in names for dialect in DIALECTS)
 
     async def look(self) -> None:
         """See what was recorded since the last look; what cannot be read leaves the prices as they are."""

@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, select, update
 
-from .tables import budget_grants, keys, usage_days
+from .tables import budget_grants, keys, usage_days_by_owner
 from .upsert import upsert
 
 
 def _spent(owner: str, from_day: int) -> Select[Any]:
-    rows = (usage_days.c.owner == owner) & (usage_days.c.day >= from_day)
-    return select(func.coalesce(func.sum(usage_days.c.cost_nano), 0)).where(rows)
+    days = usage_days_by_owner.c
+    return select(func.coalesce(func.sum(days.cost_nano), 0)).where((days.owner == owner) & (days.day >= from_day))
 
 
 def _granted(owner: str, day: int) -> Select[Any]:

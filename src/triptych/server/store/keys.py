@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, insert, inspect, select, update
 
 from .tables import keys
 
@@ -85,8 +85,30 @@ def changed_since(connection: Connection, since_us: int) -> list[KeyRecord]:
     return [_record(row) for row in connection.execute(query)]
 
 
+def _work(now_us: int) -> ColumnElement[bool]:
+    expired = keys.c.expires_us.is_not(None) & (keys.c.expires_us <= now_us)
+    return keys.c.revoked_us.is_(None) & ~expired
+
+
 def admins(connection: Connection, now_us: int) -> int:
     """How many keys of administrators let in now."""
-    expired = keys.c.expires_us.is_not(None) & (keys.c.expires_us <= now_us)
-    works = (keys.c.admin == 1) & keys.c.revoked_us.is_(None) & ~expired
+    works = (keys.c.admin == 1) & _work(now_us)
     return int(connection.scalar(select(func.count()).select_from(keys).where(works)) or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCounts:
+    """How many keys there have ever been, how many of them let in, and how many of those are administrators'."""
+
+    ever: int = 0
+    working: int = 0
+    admins: int = 0
+
+
+def counts(connection: Connection, now_us: int) -> KeyCounts:
+    """None of a database that is older than keys."""
+    if not inspect(connection).has_table(keys.name):
+        return KeyCounts()
+    working = func.coalesce(func.sum(case((_work(now_us), 1), else_=0)), 0)
+    row = connection.execute(select(func.count(), working).select_from(keys)).one()
+    return KeyCounts(int(row[0]), int(row[1]), admins(connection, now_us))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -30,6 +30,8 @@ log = logging.getLogger("triptych.server")
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
+# SQLite's file in the data folder.
+DATABASE = "triptych.db"
 # Another process may hold SQLite's lock for a moment: waited for on the loop, in steps, not inside SQLite.
 _LOCKED_WAIT = 5.0
 _LOCKED_STEP = 0.02
@@ -68,9 +70,10 @@ class SQLiteStore(Store):
     alone = True
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = FolderLock(path.parent)
-        url = f"sqlite:///{path}"
+        path.touch(mode=0o600)  # what signs sessions and webhooks is in it
+        url = URL.create("sqlite", database=str(path))  # a name may have what means something else in a URL
         self._writer = create_engine(url, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
         self._reader = create_engine(url, pool_size=4, connect_args={"check_same_thread": False})
         for engine, begin in ((self._writer, "BEGIN IMMEDIATE"), (self._reader, "BEGIN")):
@@ -199,9 +202,14 @@ class PostgresStore(Store):
 
 
 def _store_error(error: Exception, where: str = "") -> StoreError:
+    failed = failure(error, where)
+    log.error("%s", failed)
+    return failed
+
+
+def failure(error: Exception, where: str = "") -> StoreError:
     """What the database said, without the statement and its values."""
     reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    log.error("the database failed: %s", reason)
     named = f"the database {where}" if where else "the database"
     return StoreError(f"{named} failed: {reason.strip().partition(chr(10))[0] or type(error).__name__}")
 
@@ -213,7 +221,7 @@ async def open_store(data: Path, database: str | None) -> Store:
     """
     if database is None:
         try:
-            return SQLiteStore(data / "triptych.db")
+            return SQLiteStore(data / DATABASE)
         except OSError as error:
             raise StoreError(f"the data folder {data} cannot be used: {error.strerror or error}") from None
     store = PostgresStore(database)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text
 
 metadata = MetaData(
@@ -221,27 +223,29 @@ usage = Table(
     Index(None, "day"),
 )
 
-# The same added up, so that a million rows are a few thousand. It changes in the transaction that adds rows. On SQLite
-# its rows lie in the order of their key, which a chart reads them in.
-usage_days = Table(
-    "usage_days",
-    metadata,
-    Column("day", Integer, primary_key=True),
-    Column("owner", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("dialect", Text, primary_key=True),
-    Column("requests", BigInteger, nullable=False),
-    Column("prompt_tokens", BigInteger, nullable=False),
-    Column("cached_tokens", BigInteger, nullable=False),
-    Column("image_tokens", BigInteger, nullable=False),
-    Column("completion_tokens", BigInteger, nullable=False),
-    Column("images", BigInteger, nullable=False),
-    Column("captions", BigInteger, nullable=False),
-    Column("seconds_us", BigInteger, nullable=False),
-    Column("cost_nano", BigInteger, nullable=False),
-    Index(None, "owner", "day"),
-    sqlite_with_rowid=False,
-)
+_SUMS = (
+    "requests", "prompt_tokens", "cached_tokens", "image_tokens", "completion_tokens", "images", "captions",
+    "seconds_us", "cost_nano",
+)  # fmt: skip
+
+
+def _sums(name: str, keys: Sequence[str], *more: Index) -> Table:
+    """Usage added up by `keys`. On SQLite rows lie in the order of the keys, which charts read them in."""
+    return Table(
+        name,
+        metadata,
+        *(Column(key, Integer if key == "day" else Text, primary_key=True) for key in keys),
+        *(Column(each, BigInteger, nullable=False) for each in _SUMS),
+        *more,
+        sqlite_with_rowid=False,
+    )
+
+
+# The same added up, so that a million rows are a few thousand; and without keys, and without models, so that they are
+# not more the more keys there are. All of it changes in the transaction that adds rows.
+usage_days = _sums("usage_days", ("day", "owner", "model", "dialect"), Index(None, "owner", "day"))
+usage_days_by_model = _sums("usage_days_by_model", ("day", "model", "dialect"))
+usage_days_by_owner = _sums("usage_days_by_owner", ("owner", "day"))
 
 # What of a key's budget for the period that begins on `day` is a server's to spend, until `lease_us` unless it says
 # again that it lives. Spent and granted together never exceed the limit.

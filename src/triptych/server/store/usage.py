@@ -1,32 +1,25 @@
-"""Statements on usage: a row for each generation, and the same added up by day. Rows never change."""
+"""Statements on usage: a row for each generation. Rows never change."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from . import usage_sums
 from .budgets import give_back
 from .prepared import driver_of
-from .tables import usage, usage_days
-from .upsert import upsert
+from .tables import usage
+from .usage_sums import ADDED, BY
 
 DAY_US = 86_400_000_000
-# What is added up, beside the number of rows.
-_ADDED = (
-    "prompt_tokens", "cached_tokens", "image_tokens", "completion_tokens", "images", "captions", "seconds_us",
-    "cost_nano",
-)  # fmt: skip
-_BY = ("day", "owner", "model", "dialect")
 # Columns in one INSERT: SQLite takes 32,766 values in a statement.
 _AT_ONCE = 1000
-
 
 
 
@@ -67,7 +60,8 @@ _NAMES = tuple(column.name for column in usage.columns if column.name != "day")
 _values = attrgetter(*_NAMES)
 # Straight to the driver: on its way through SQLAlchemy a row takes several times what the database does.
 _ADD = str(insert(usage).compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=[*_NAMES, "day"]))
-_group, _added = attrgetter(*_BY), attrgetter(*_ADDED)
+_THERE = "SELECT id FROM usage WHERE id IN (SELECT value FROM json_each(?))"
+_group, _added = attrgetter(*BY), attrgetter(*ADDED)
 
 
 def add(connection: Connection, records: Sequence[UsageRecord], server: str) -> int:
@@ -76,7 +70,7 @@ def add(connection: Connection, records: Sequence[UsageRecord], server: str) -> 
     for start in range(0, len(records), _AT_ONCE):
         part = {record.id: record for record in records[start : start + _AT_ONCE]}
         new += _add_new(connection, part)
-    _add_up(connection, new)
+    usage_sums.add(connection, usage_sums.added_up((_group(each), (1, *_added(each))) for each in new))
     paid: defaultdict[tuple[str, int], int] = defaultdict(int)
     for record in new:
         if record.grant_day is not None:
@@ -89,30 +83,14 @@ def add(connection: Connection, records: Sequence[UsageRecord], server: str) -> 
 def _add_new(connection: Connection, records: Mapping[str, UsageRecord]) -> list[UsageRecord]:
     """Keep those of `records` that are not there yet."""
     if connection.dialect.name == "sqlite":  # no other server writes here
-        there = set(connection.scalars(select(usage.c.id).where(usage.c.id.in_(records))))
+        driver = driver_of(connection)
+        there = {found for (found,) in driver.execute(_THERE, (msgspec.json.encode([*records]).decode(),))}
         new = [record for record in records.values() if record.id not in there]
-        driver_of(connection).executemany(_ADD, [(*_values(each), each.day) for each in new])
+        driver.executemany(_ADD, [(*_values(each), each.day) for each in new])
         return new
     rows = [{name: getattr(each, name) for name in _NAMES} | {"day": each.day} for each in records.values()]
     made = postgresql.insert(usage).on_conflict_do_nothing(index_elements=["id"]).returning(usage.c.id)
     return [records[found] for found in connection.execute(made, rows).scalars()]
-
-
-def _add_up(connection: Connection, records: Iterable[UsageRecord]) -> None:
-    groups: defaultdict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)
-    for record in records:
-        groups[_group(record)].append((1, *_added(record)))
-    if not groups:
-        return
-    made = upsert(connection, usage_days)
-    more = {name: usage_days.c[name] + made.excluded[name] for name in ("requests", *_ADDED)}
-    # In one order, so that two servers that add to the same days never wait for each other in a circle.
-    rows = [
-        dict(zip(_BY, key, strict=True))
-        | dict(zip(("requests", *_ADDED), map(sum, zip(*groups[key], strict=True)), strict=True))
-        for key in sorted(groups)
-    ]
-    connection.execute(made.on_conflict_do_update(index_elements=list(_BY), set_=more), rows)
 
 
 def page(
@@ -139,34 +117,3 @@ def get(connection: Connection, usage_id: str) -> UsageRecord | None:
 
 def _record(row: Row[Any]) -> UsageRecord:
     return UsageRecord(**row._mapping)
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """What was used, over all rows of a group. `group` has the values that it is grouped by, in their order."""
-
-    group: tuple[Any, ...]
-    requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    image_tokens: int
-    completion_tokens: int
-    images: int
-    captions: int
-    seconds_us: int
-    cost_nano: int
-
-
-def totals(
-    connection: Connection, by: Sequence[str], owner: str | None, from_day: int, to_day: int
-) -> list[Total]:
-    """Usage from `from_day` up to `to_day`, both included, by some of day, owner, model and dialect; of one owner
-    (None: of all).
-    """
-    columns = [usage_days.c[name] for name in by]
-    added = [func.coalesce(func.sum(usage_days.c[name]), 0) for name in ("requests", *_ADDED)]
-    query = select(*columns, *added).where(usage_days.c.day.between(from_day, to_day))
-    if owner is not None:
-        query = query.where(usage_days.c.owner == owner)
-    rows = connection.execute(query.group_by(*columns).order_by(*columns) if columns else query)
-    return [Total(tuple(row[: len(by)]), *(int(each) for each in row[len(by) :])) for row in rows]

@@ -86,9 +86,7 @@ def _before_the_handler(error: Exception) -> OpenAIError | None:
         headers = {"retry-after": "5"}
         return OpenAIError("The server is about to stop.", None, "shutting_down", 503, "server_error", headers)
     if isinstance(error, WrongKeyError):
-        headers = {"www-authenticate": "Bearer"}
-        why = f": {error.why}" if error.why else ""
-        return OpenAIError(f"Incorrect API key provided{why}.", None, "invalid_api_key", 401, headers=headers)
+        return OpenAIError(_wrong_key(error), None, "invalid_api_key", 401, headers={"www-authenticate": "Bearer"})
     if isinstance(error, WrongContentTypeError):
         text = str(error)
         return OpenAIError(f"{text[0].upper()}{text[1:]}.", None, "unsupported_media_type", 415)
@@ -98,6 +96,12 @@ def _before_the_handler(error: Exception) -> OpenAIError | None:
     if isinstance(error, BodyTooLargeError):
         return OpenAIError(f"The body is over the limit of {error.most} bytes.", None, "request_too_large", 413)
     return None
+
+
+def _wrong_key(error: WrongKeyError) -> str:
+    if error.given:
+        return f"Incorrect API key provided{f': {error.why}' if error.why else ''}."
+    return "You didn't provide an API key. This server needs one: send it in the header `Authorization: Bearer KEY`."
 
 
 def not_found(path: str) -> OpenAIError:
