@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from triptych.engine.probe import measure_machine
+from triptych.engine.probe import measure_machine, multiplications
 
 
 def print_machine() -> None:
@@ -23,9 +23,8 @@ def print_machine() -> None:
     )
 
 
-def _int8_speed(size: int = 2048) -> float:
-    left = torch.ones(size, size, dtype=torch.int8)
-    return 2.0 * size**3 / min(seconds(lambda: torch._int_mm(left, left), 5))
+def _int8_speed() -> float:
+    return multiplications(lambda left: torch._int_mm(left, left), torch.device("cpu"), torch.int8)
 
 
 def seconds(work: Callable[[], object], repeats: int) -> list[float]:
