@@ -7,6 +7,8 @@ int4-tiles  {"weight": uint8 [N, K/2] as torch packs it for this processor, "sca
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,8 +17,8 @@ from .packed import Weights, row_blocks
 
 # torch's kernel reads all weights once per four rows; beyond this, decoding them into a scratch is cheaper.
 MOST_TILE_ROWS = 48
-# Rows that torch interleaves in one tile, when it uses the widest vectors.
-TILE = 64
+# Rows that torch interleaves in one tile, with the widest vectors and with those of half their width.
+_TILES = (64, 32)
 # Ranges tried for each group, as a share of its full one: clipping the extremes can lower the squared error.
 SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
 
@@ -101,27 +103,29 @@ def tiles_few(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
 
 
 def tiles_many(x: Tensor, w: Weights, bias: Tensor | None) -> Tensor:
-    """Decode blocks of tiles into a scratch in bf16, multiply by oneDNN. N must be a multiple of 64."""
-    groups, half = w.tensors["scale_zero"].shape[0], TILE // 2
-    packed = w.tensors["weight"].view(w.N // TILE, w.K, half)
-    scale_zero = w.tensors["scale_zero"].view(groups, w.N // TILE, 2, half, 2)
-    narrow = x.bfloat16()
-    out = torch.empty(x.shape[0], w.N // TILE, 2, half, dtype=torch.bfloat16)
-    for start, stop in row_blocks(w.N, w.K, 2, multiple=TILE):
-        tiles = slice(start // TILE, stop // TILE)
+    """Decode blocks of tiles into a scratch of the compute type, multiply there. N must be a multiple of
+    `tile_rows`.
+    """
+    size = tile_rows()
+    groups, half = w.tensors["scale_zero"].shape[0], size // 2
+    packed = w.tensors["weight"].view(w.N // size, w.K, half)
+    scale_zero = w.tensors["scale_zero"].view(groups, w.N // size, 2, half, 2)
+    out = x.new_empty(x.shape[0], w.N // size, 2, half)
+    for start, stop in row_blocks(w.N, w.K, x.element_size(), multiple=size):
+        tiles = slice(start // size, stop // size)
         for side, q in enumerate(_decode(packed[tiles])):
-            block = q.bfloat16().view(groups, -1, q.shape[1])
+            block = q.to(x.dtype).view(groups, -1, q.shape[1])
             # Neighbouring numbers must lie side by side: torch multiplies by strided ones eight times slower.
-            scale, zero = (part.reshape(groups, 1, -1) for part in scale_zero[:, tiles, side].unbind(-1))
+            scale, zero = (part.reshape(groups, 1, -1).to(x.dtype) for part in scale_zero[:, tiles, side].unbind(-1))
             torch.addcmul(zero, block, scale, out=block)
-            out[:, tiles, side] = (narrow @ block.view(w.K, -1)).unflatten(1, (-1, half))
+            out[:, tiles, side] = (x @ block.view(w.K, -1)).unflatten(1, (-1, half))
     return _finish(out.view(-1, w.N), bias, x.dtype)
 
 
 def _decode(packed: Tensor) -> tuple[Tensor, Tensor]:
-    """(q - 8) in int8 of `packed` [tiles, K, TILE / 2]: the first and the second half of each tile's rows.
+    """(q - 8) in int8 of `packed` [tiles, K, rows / 2]: the first and the second half of each tile's rows.
 
-    Both are [K, tiles * TILE / 2]. Bytes are moved in eights and masked in fours, as torch does bytes one by one.
+    Both are [K, tiles * rows / 2]. Bytes are moved in eights and masked in fours, as torch does bytes one by one.
     """
     by_column = packed.view(torch.int64).transpose(0, 1).reshape(packed.shape[1], -1).view(torch.int32)
     low = by_column & 0x0F0F0F0F
@@ -133,17 +137,24 @@ def _finish(out: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     return (out if bias is None else out.add_(bias)).to(dtype)
 
 
-def tiles_work() -> bool:
-    """Whether torch's int4 kernel is there and packs the tiles that `tiles_many` decodes: tried on a small one."""
+@lru_cache(maxsize=1)
+def tile_rows() -> int:
+    """Rows in a tile of torch's int4 kernel on this processor, if it is there and packs as `tiles_many` decodes: tried
+    on a small matrix. 0: it is not, or does not.
+    """
+    return next((size for size in _TILES if _packs(size)), 0)
+
+
+def _packs(size: int) -> bool:
     try:
         generator = torch.Generator().manual_seed(0)
-        weight = torch.randn(2 * TILE, 64, generator=generator)
+        weight = torch.randn(2 * size, 64, generator=generator)
         held = quantise(weight, 32, "cpu")
         tiled = tile(held)
-        halves = _decode(tiled.tensors["weight"].view(2, 64, TILE // 2))
-        q = torch.stack([half.t().reshape(2, TILE // 2, 64) for half in halves], dim=1).view(2 * TILE, 64)
+        halves = _decode(tiled.tensors["weight"].view(2, 64, size // 2))
+        q = torch.stack([half.t().reshape(2, size // 2, 64) for half in halves], dim=1).view(2 * size, 64)
         x = torch.randn(1, 64, generator=generator)
         near = torch.allclose(tiles_few(x, tiled, None), rows(x, held, None), atol=0.3, rtol=0.05)
-        return near and torch.equal(q + 8, unpack_rows(held, 0, 2 * TILE).char())
+        return near and torch.equal(q + 8, unpack_rows(held, 0, 2 * size).char())
     except (RuntimeError, AttributeError, NotImplementedError):
         return False

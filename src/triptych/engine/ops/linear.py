@@ -93,7 +93,7 @@ def storable(weights: Weights) -> Weights:
 
 def storage_layout(precision: str) -> str:
     """Names how `storable` lays out matrices here: files with another layout are of no use to this machine."""
-    return f"int4-tiles-{int4.TILE}" if precision == "int4" and "int4-tiles" in working() else "rows"
+    return f"int4-tiles-{int4.tile_rows()}" if precision == "int4" and "int4-tiles" in working() else "rows"
 
 
 def make_linear(

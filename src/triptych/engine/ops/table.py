@@ -69,7 +69,7 @@ def working() -> frozenset[str]:
         "onednn": dense.onednn_works,
         "int8-onednn": int8.onednn_works,
         "int8-few": int8.rows_few_works,
-        "int4-tiles": int4.tiles_work,
+        "int4-tiles": lambda: bool(int4.tile_rows()),
     }
     return frozenset(name for name, works in tried.items() if works())
 
@@ -88,6 +88,6 @@ def fastest(weights: Weights) -> Callable[[Weights], Weights] | None:
         return None
     if weights.format == "plain" and weights.tensors["weight"].dtype != torch.bfloat16:
         return None
-    if weights.format == "int4-rows" and weights.N % int4.TILE:
+    if weights.format == "int4-rows" and weights.N % int4.tile_rows():
         return None
     return pack
