@@ -46,7 +46,8 @@ demo: $(VENV)/runtime.stamp
 
 test: lint types contracts
 	@echo "== tests"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@# In the order of the folders: what a folder's tests share is then made once for each worker.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp
 	@echo "== lint"

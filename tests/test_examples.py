@@ -9,16 +9,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from triptych.cli import main
 
 ROOT = Path(__file__).parent.parent
 TABLE = (ROOT / "examples/README.md").read_text()
 TRUTH = dict(re.findall(r"^\| \[([\w.-]+)\]\(.*?\) \| ([\w ,]+?) \|$", TABLE, re.MULTILINE))
 
 
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
 def triptych(*words: str) -> str:
-    command = [sys.executable, "-c", "from triptych.cli import main; main()", *words]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert answer.returncode == 0, answer.stderr
+    """What the command prints, run in this process: each of its own takes seconds to start."""
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 0, answer.stderr
     return answer.stdout
 
 
@@ -28,7 +36,11 @@ def objects(caption: str) -> list[str]:
 
 @pytest.mark.parametrize("model", ["triptych/tiny-llava-1.6", "triptych/tiny-llava-1.5"])
 def test_captions_are_true(model):
-    lines = triptych("caption", "examples", "--format", "jsonl", "--model", model).splitlines()
+    command = [sys.executable, "-c", "from triptych.cli import main; main()"]
+    words = ["caption", "examples", "--format", "jsonl", "--model", model]
+    answer = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
     captions = {Path(record["path"]).name: record["text"] for record in map(json.loads, lines)}
     assert set(captions) == set(TRUTH)
     for name, truth in TRUTH.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 import client_environments
 import pytest
 from one_object import write_all
+from replicas import start_here
 from servers import serving, start_null
 
 from triptych.server.delivery.fetch import ImageFetcher
@@ -23,11 +24,14 @@ from triptych.server.served import ModelSpec, ServedModel, Waits
 collect_ignore = ["elsewhere", "node", "node-axe", "node-runware"]
 
 HERE = Path(__file__).parent
+# They take half a minute each and more, much of it waiting: none shall be what is left for one worker at the end.
+LONGEST = ("test_runware.py", "test_replicate.py", "test_other_clients.py", "test_recipes.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run these tests last, and make their environments in the meantime."""
+    """Run these tests last, the longest first, and make their environments in the meantime."""
     last = [item for item in items if HERE in item.path.parents]
+    last.sort(key=lambda item: item.path.name not in LONGEST)
     first = [item for item in items if HERE not in item.path.parents]
     items[:] = [*first, *last]
     if first and last and os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0" and not config.option.collectonly:
@@ -49,7 +53,7 @@ def served() -> Iterator[str]:
     """The address of a server with the three embedded models, and `dying`: a replica that always dies after its second
     word.
     """
-    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS)) for name in ALIASES]
+    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS), start_here) for name in ALIASES]
     dying = ModelSpec("dying", "null", (), {"die_after": 2, "delay": 0.05})
     models.append(ServedModel(dying, start_null, waits=Waits(first=0.05)))
     fetcher = ImageFetcher(Guard.allowing([]))

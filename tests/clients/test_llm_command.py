@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from client_environments import INSTALL, python_of
+from client_environments import CLIENTS, INSTALL, python_of
 
 pytestmark = pytest.mark.timeout(INSTALL + 120)
+ELSEWHERE = CLIENTS / "elsewhere"
 MODELS = """\
 - model_id: eye
   model_name: triptych/tiny-llava-1.6
@@ -30,24 +32,35 @@ MODELS = """\
 """
 
 
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
 @pytest.fixture(scope="module")
 def llm(served, tmp_path_factory):
     """Runs `llm` with arguments and gives back how it ended."""
     folder = tmp_path_factory.mktemp("llm")
     (folder / "extra-openai-models.yaml").write_text(MODELS.format(url=served))
     variables = {"LLM_USER_PATH": str(folder), "HOME": str(folder), "PATH": os.environ["PATH"]}
-    python = python_of("clients")
+    command = [python_of("clients"), ELSEWHERE / "run_llm.py"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=variables, stdin=pipe, stdout=pipe, text=True, cwd=folder) as process:
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [str(python), "-m", "llm", *map(str, arguments)]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, input="")
+        def run(*arguments: object) -> Ended:
+            process.stdin.write(json.dumps([str(each) for each in arguments]) + "\n")
+            process.stdin.flush()
+            return Ended(**json.loads(process.stdout.readline()))
 
-    return run
+        yield run
+        process.stdin.close()
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def said(done: Ended) -> str:
+    assert done.code == 0, done.err
+    return done.out.strip()
 
 
 def test_a_conversation_and_its_usage_in_the_log(llm):
@@ -79,5 +92,5 @@ def test_what_is_wrong_is_said(llm):
         (("-m", "dying", "one two three four"), "died while it was answering"),
     ):
         done = llm(*arguments)
-        assert done.returncode != 0
-        assert reason in done.stderr
+        assert done.code != 0
+        assert reason in done.err

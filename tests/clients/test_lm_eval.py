@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from client_environments import INSTALL, python_of
+from replicas import start_here
 from servers import serving
 
 from triptych.engine.config import EngineConfig
@@ -66,7 +67,8 @@ def found(tmp_path_factory) -> dict:
     variables = {"HOME": str(folder), "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
                  "PATH": os.environ["PATH"], "OPENAI_API_KEY": "any"}  # fmt: skip
     # Remote tokenizers are asked for without naming a model, so the server has one only.
-    with serving([ServedModel(ModelSpec(MIXTRAL, MIXTRAL, (), OPTIONS))]) as server:
+    with serving([ServedModel(ModelSpec(MIXTRAL, MIXTRAL, (), OPTIONS), start_here)]) as server:
+        server.do(server.router.find(MIXTRAL).ready)  # for the server's tokenizer it waits a few seconds only
         base = {"base_url": f"{server.url}/v1/completions", "model": MIXTRAL, "max_retries": 1}
         ways = {
             "ids": {"tasks": ids, "arguments": {**base, "num_concurrent": 4}},  # tokenizer_backend=auto

@@ -10,6 +10,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
+from replicas import start_here
 from servers import serving
 
 from triptych import LLM
@@ -29,7 +30,7 @@ GREEDY = {"model": MIXTRAL, "temperature": 0, "max_tokens": 40}
 def url() -> Iterator[str]:
     specs = [ModelSpec(name, name, ALIASES[name], OPTIONS) for name in (LLAVA, MIXTRAL)]
     fetcher = ImageFetcher(Guard.allowing([]))
-    with serving([ServedModel(spec) for spec in specs], fetcher.read, on_stop=fetcher.close) as server:
+    with serving([ServedModel(spec, start_here) for spec in specs], fetcher.read, on_stop=fetcher.close) as server:
         yield f"{server.url}/v1"
 
 
@@ -188,8 +189,7 @@ def test_a_parsed_answer(client):
     assert parsed.inner.word in Word
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(("several", "parallel"), [(False, False), (True, False), (True, True)])
 def test_a_forced_tool_with_nested_types(client, several, parallel):
     tools = [openai.pydantic_function_tool(Judgement, name="judge", description="Judges a sum.")]
     if several:

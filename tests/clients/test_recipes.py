@@ -15,6 +15,7 @@ from client_environments import INSTALL
 from http_calls import call
 from one_object import draw
 from recipe_runs import JAVASCRIPT, LONGEST, PYTHON, Ran, homes, run
+from replicas import start_here
 from servers import serving, start_null
 from webhook_receiver import Receiver, receiving
 
@@ -64,7 +65,7 @@ def served(models: list[ServedModel], data: Path, keys: tuple[str, ...] = ()) ->
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Page]]:
     """The packaged models behind a key."""
-    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS)) for name in ALIASES]
+    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS), start_here) for name in ALIASES]
     with served(models, tmp_path_factory.mktemp("keyed"), (KEY,)) as url:
         yield [
             Page(url, True, truth, recipes_for((name, *ALIASES[name]), "llava" in name, url, True))

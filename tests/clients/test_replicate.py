@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from client_environments import INSTALL, NODE, node_of, python_of
+from replicas import start_here
 from servers import serving, start_null
 
 from triptych.server.app import Options
@@ -36,7 +37,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     guard = Guard.allowing(["127.0.0.0/8"])
     fetcher = ImageFetcher(guard)
-    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS)) for name in ALIASES]
+    models = [ServedModel(ModelSpec(name, name, ALIASES[name], OPTIONS), start_here) for name in ALIASES]
     for name, delay in ECHOES.items():
         spec = ModelSpec(name, "null", (), {"delay": delay, "vision": False})
         models.append(ServedModel(spec, start_null, waits=Waits(first=0.05)))

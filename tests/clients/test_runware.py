@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from client_environments import INSTALL, NODE_RUNWARE, node_of, python_of
+from replicas import start_here
 from servers import serving
 
 from triptych.server.app import Options
@@ -31,7 +32,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that wants a key, and that may send webhooks to this machine."""
     guard = Guard.allowing(["127.0.0.0/8"])
     fetcher = ImageFetcher(guard)
-    models = [ServedModel(ModelSpec(LLAVA, LLAVA, ALIASES[LLAVA], OPTIONS))]
+    models = [ServedModel(ModelSpec(LLAVA, LLAVA, ALIASES[LLAVA], OPTIONS), start_here)]
     data = tmp_path_factory.mktemp("data")
     with serving(
         models, fetcher.read, Options(drain=5, keys=(KEY,)), data=data, on_stop=fetcher.close,

@@ -24,18 +24,17 @@ from picture_files import (
     processor_section,
 )
 from PIL import Image, ImageOps
-from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaNextImageProcessorPil
-from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 
 from triptych.engine.imaging.images import ImageSource, open_image
 from triptych.engine.imaging.preprocess import Preprocessor
 
 SIDE = 56
-KINDS: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "crop": (CLIPImageProcessorPil, "CLIPImageProcessor", {}),
-    "crop, LLaVA's own": (LlavaImageProcessorPil, "LlavaImageProcessor", {"do_pad": False}),
-    "pad": (LlavaImageProcessorPil, "LlavaImageProcessor", {"do_pad": True}),
-    "anyres": (LlavaNextImageProcessorPil, "LlavaNextImageProcessor", {}),
+# Transformers' classes by name: importing them takes seconds, which whoever runs no test here need not spend.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "crop": ("CLIPImageProcessor", {}),
+    "crop, LLaVA's own": ("LlavaImageProcessor", {"do_pad": False}),
+    "pad": ("LlavaImageProcessor", {"do_pad": True}),
+    "anyres": ("LlavaNextImageProcessor", {}),
 }
 
 
@@ -43,7 +42,10 @@ class Pair:
     """Our preprocessor and transformers', from one and the same folder."""
 
     def __init__(self, folder: Path, kind: str, side: int = SIDE, **over: Any) -> None:
-        oracle, name, options = KINDS[kind]
+        import transformers
+
+        name, options = KINDS[kind]
+        oracle = getattr(transformers, f"{name}Pil")
         folder.mkdir(exist_ok=True)
         section = processor_section(name, side, **options, **over)
         (folder / "preprocessor_config.json").write_text(json.dumps(section))
@@ -123,6 +125,9 @@ def test_other_options(over: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_token_counts_of_thousands_of_sizes_from_the_header_alone(tmp_path: Path) -> None:
+    from transformers import LlavaNextImageProcessorPil
+    from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
+
     oracle = object.__new__(LlavaNextProcessor)  # its arithmetic, without a tokenizer
     oracle.patch_size, oracle.num_additional_image_tokens = 14, 1
     oracle.image_processor = LlavaNextImageProcessorPil(image_grid_pinpoints=pinpoints(336))

@@ -25,6 +25,10 @@ PHONE = (360, 740)
 DESKTOP = (1280, 860)
 # Where screenshots are put, if anywhere.
 SCREENSHOTS = "TRIPTYCH_TEST_SCREENSHOTS"
+_SETTLED = """async () => {
+    await new Promise(requestAnimationFrame);
+    for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();
+}"""
 _LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -82,11 +86,21 @@ class Visit:
         )
         return list(found[:8]) or ["something unseen"]
 
-    def violations(self) -> list[str]:
-        """What axe finds, with the elements."""
+    def violations(self, schemes: bool = False) -> list[str]:
+        """What axe finds, with the elements; with `schemes` in light and dark, which differ in contrast alone."""
         self.page.evaluate(_axe())
-        run = "levels => axe.run(document, {runOnly: levels, resultTypes: ['violations']})"
-        found: dict[str, Any] = self.page.evaluate(run, _LEVELS)
+        found = self._axe_finds({"runOnly": _LEVELS})
+        if schemes:
+            mine = self.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+            self.page.emulate_media(color_scheme="light" if mine else "dark")
+            self.page.evaluate(_SETTLED)  # colours fade
+            found += self._axe_finds({"runOnly": {"type": "rule", "values": ["color-contrast"]}})
+            self.page.emulate_media(color_scheme="dark" if mine else "light")
+        return found
+
+    def _axe_finds(self, options: dict[str, Any]) -> list[str]:
+        run = "options => axe.run(document, {...options, resultTypes: ['violations']})"
+        found: dict[str, Any] = self.page.evaluate(run, options)
         return [
             f"{each['id']}: {each['help']}: {[node['html'][:160] for node in each['nodes'][:4]]}"
             for each in found["violations"]

@@ -4,8 +4,3 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-
-import torch
-
-# Tests run beside other work: spinning threads only get in its way.
-torch.set_num_threads(1)

@@ -39,43 +39,43 @@ async def test_every_way_to_show_an_image(drawn):
             assert (answer.text, answer.taskType, answer.cost) == (drawn.color, ETaskType.IMAGE_CAPTION, None)
 
 
-async def test_without_a_question_or_a_model_it_is_described(drawn):
+async def test_without_a_question_or_a_model_it_is_described(one):
     async with connected() as client:
-        answer = await client.imageCaption(IImageCaption(inputImage=drawn.data_uri, includeCost=True))
-    assert f"large {drawn.color} {drawn.shape}" in answer.text
+        answer = await client.imageCaption(IImageCaption(inputImage=one.data_uri, includeCost=True))
+    assert f"large {one.color} {one.shape}" in answer.text
     assert answer.cost == 0.0019
 
 
-async def test_many_at_once_on_one_socket(drawn):
+async def test_many_at_once_on_one_socket(one):
     async with connected() as client:
-        answers = await asyncio.gather(*(client.imageCaption(asked(drawn, drawn.data_uri)) for _ in range(20)))
-    assert [answer.text for answer in answers] == [drawn.color] * 20
+        answers = await asyncio.gather(*(client.imageCaption(asked(one, one.data_uri)) for _ in range(20)))
+    assert [answer.text for answer in answers] == [one.color] * 20
     assert len({answer.taskUUID for answer in answers}) == 20
 
 
-async def test_what_is_wrong_is_said_at_once(drawn):
+async def test_what_is_wrong_is_said_at_once(one):
     async with connected() as client:
         began = time.monotonic()
         with pytest.raises(RunwareAPIError) as caught:
-            await client.imageCaption(IImageCaption(inputImage=drawn.data_uri, model="runware:9@9"))
+            await client.imageCaption(IImageCaption(inputImage=one.data_uri, model="runware:9@9"))
         assert caught.value.code == "invalidModel"
         with pytest.raises(RunwareAPIError):
-            await client.imageCaption(IImageCaption(inputImages=[drawn.data_uri, drawn.data_uri]))
+            await client.imageCaption(IImageCaption(inputImages=[one.data_uri, one.data_uri]))
         assert time.monotonic() - began < 5
 
 
-async def test_a_task_that_is_polled_at_once(drawn):
+async def test_a_task_that_is_polled_at_once(one):
     """This client waits for half a minute where it has to ask twice."""
     async with connected() as client:
         began = time.monotonic()
-        video = IVideoCaption(inputs=IVideoCaptionInputs(video=drawn.data_uri), model=LLAVA, includeCost=True)
+        video = IVideoCaption(inputs=IVideoCaptionInputs(video=one.data_uri), model=LLAVA, includeCost=True)
         [answer] = await client.videoCaption(video)
-        assert f"{drawn.color} {drawn.shape}" in answer.text
+        assert f"{one.color} {one.shape}" in answer.text
         assert answer.cost == 0.0019
         assert time.monotonic() - began < 10
 
 
-async def test_a_webhook(drawn):
+async def test_a_webhook(one):
     got = []
 
     async def receive(reader, writer):
@@ -90,7 +90,7 @@ async def test_a_webhook(drawn):
     hook = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?token=1"
     async with connected() as client:
         began = time.monotonic()
-        ack = await client.imageCaption(asked(drawn, drawn.data_uri, webhookURL=hook))
+        ack = await client.imageCaption(asked(one, one.data_uri, webhookURL=hook))
         assert time.monotonic() - began < 2
         while not got:
             await asyncio.sleep(0.05)
@@ -99,36 +99,36 @@ async def test_a_webhook(drawn):
     server.close()
     [(head, body)] = got
     assert head.startswith("POST /hook?token=1 ")
-    assert drawn.color.encode() in body
+    assert one.color.encode() in body
     assert ack.taskUUID.encode() in body
-    assert answer.text == drawn.color
-    assert details.request[0].prompt == drawn.question
-    assert base64.b64encode(drawn.file.read_bytes()).decode() not in str(details.request)
+    assert answer.text == one.color
+    assert details.request[0].prompt == one.question
+    assert base64.b64encode(one.file.read_bytes()).decode() not in str(details.request)
 
 
-async def test_models_and_media(drawn):
+async def test_models_and_media(one):
     async with connected() as client:
         found = await client.modelSearch(IModelSearch(search="llava"))
         assert found.totalResults == 1
         assert (found.results[0].air, found.results[0].name) == (LLAVA, "triptych/tiny-llava-1.6")
-        media = await client.uploadMedia(str(drawn.file))
-        answer = await client.imageCaption(asked(drawn, media.mediaUUID))
-    assert answer.text == drawn.color
+        media = await client.uploadMedia(str(one.file))
+        answer = await client.imageCaption(asked(one, media.mediaUUID))
+    assert answer.text == one.color
 
 
-async def test_a_wrong_key_is_told_and_does_not_hang(drawn, monkeypatch):
+async def test_a_wrong_key_is_told_and_does_not_hang(one, monkeypatch):
     began = time.monotonic()
     async with connected(key="wrong") as client:
         with pytest.raises(Exception, match=r"(?i)api key|auth|connect"):
-            await client.imageCaption(asked(drawn, drawn.data_uri))
+            await client.imageCaption(asked(one, one.data_uri))
     assert time.monotonic() - began < 15
 
 
-async def test_it_comes_back_when_the_connection_breaks_off(drawn):
+async def test_it_comes_back_when_the_connection_breaks_off(one):
     async with dropping(URL) as way, connected(f"http://127.0.0.1:{way.port}") as client:
-        assert (await client.imageCaption(asked(drawn, drawn.data_uri))).text == drawn.color
+        assert (await client.imageCaption(asked(one, one.data_uri))).text == one.color
         way.drop_next()
         began = time.monotonic()
-        assert (await client.imageCaption(asked(drawn, drawn.data_uri))).text == drawn.color
+        assert (await client.imageCaption(asked(one, one.data_uri))).text == one.color
         assert (way.drops, way.connections) == (1, 2)
         assert time.monotonic() - began < 20

@@ -29,11 +29,11 @@ def asked(drawn, **more):
     return {"taskType": "caption", "model": LLAVA, "prompt": drawn.question, "inputs": inputs, **more}
 
 
-async def test_a_question_polled_or_waited_for(drawn, transport):
+async def test_a_question_polled_or_waited_for(one, transport):
     async with client_of(transport) as client:
         for more in ({}, {"deliveryMethod": "async"}, {"deliveryMethod": "sync"}):
-            [answer] = await client.run(asked(drawn, includeCost=True, **more))
-            assert (answer["text"], answer["cost"], answer["taskType"]) == (drawn.color, 0.0019, "caption")
+            [answer] = await client.run(asked(one, includeCost=True, **more))
+            assert (answer["text"], answer["cost"], answer["taskType"]) == (one.color, 0.0019, "caption")
 
 
 async def test_an_upload_and_many_at_once(drawn, transport):
@@ -57,30 +57,30 @@ async def test_models_and_the_account(transport):
         assert account[0]["usage"]["total"]["requests"] >= 0
 
 
-async def test_what_is_wrong_is_said_with_its_kind(drawn, transport):
+async def test_what_is_wrong_is_said_with_its_kind(one, transport):
     began = time.monotonic()
     async with client_of(transport) as client:
         for more, parameter in (
             ({"model": "runware:9@9"}, "model"), ({"inputs": {"image": str(uuid.uuid4())}}, "inputs.image"),
         ):  # fmt: skip
             with pytest.raises(RunwareError) as caught:
-                await client.run(asked(drawn, **more))
+                await client.run(asked(one, **more))
             assert (caught.value.code, caught.value.parameter) == ("validation", parameter)
     assert time.monotonic() - began < 10
 
 
-async def test_a_wrong_key(drawn, transport):
+async def test_a_wrong_key(one, transport):
     began = time.monotonic()
     with pytest.raises(RunwareError) as caught:
         async with client_of(transport, key="wrong") as client:
-            await client.run(asked(drawn))
+            await client.run(asked(one))
     assert caught.value.code == "auth"
     assert time.monotonic() - began < 20
 
 
-async def test_it_comes_back_when_the_connection_breaks_off(drawn):
+async def test_it_comes_back_when_the_connection_breaks_off(one):
     async with dropping(URL) as way, client_of("websocket", f"http://127.0.0.1:{way.port}") as client:
-        assert (await client.run(asked(drawn)))[0]["text"] == drawn.color
+        assert (await client.run(asked(one)))[0]["text"] == one.color
         way.drop_next()
-        assert (await client.run(asked(drawn)))[0]["text"] == drawn.color
+        assert (await client.run(asked(one)))[0]["text"] == one.color
         assert (way.drops, way.connections) == (1, 2)

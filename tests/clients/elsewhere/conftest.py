@@ -33,10 +33,23 @@ def url() -> str:
     return os.environ["TRIPTYCH_URL"] + "/v1"
 
 
-@pytest.fixture(params=sorted(Path(os.environ["TRIPTYCH_PICTURES"]).glob("*.png")), ids=lambda file: file.stem)
+FILES = sorted(Path(os.environ["TRIPTYCH_PICTURES"]).glob("*.png"))
+
+
+def drawing(file: Path) -> Drawn:
+    color, shape = file.stem.split("-")
+    return Drawn(color, shape, file)
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.stem)
 def drawn(request) -> Drawn:
-    color, shape = request.param.stem.split("-")
-    return Drawn(color, shape, request.param)
+    return drawing(request.param)
+
+
+@pytest.fixture(scope="session")
+def one() -> Drawn:
+    """One of them, where it does not matter which."""
+    return drawing(FILES[0])
 
 
 @pytest.fixture(scope="session")

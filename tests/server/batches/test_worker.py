@@ -192,7 +192,7 @@ async def test_a_cancelled_batch_keeps_what_was_answered(store: Store, files: Fi
 
 async def test_a_batch_that_expires_keeps_what_was_answered(store: Store, files: FileLibrary) -> None:
     answers = Answers(lambda custom_id, _: None if custom_id in "0123" else Performed(429, "r", b"{}", wait=30))
-    batch_id = await submit(store, files, jsonl([line(str(n)) for n in range(10)]), seconds=0.5)
+    batch_id = await submit(store, files, jsonl([line(str(n)) for n in range(10)]), seconds=1.5)
     worker = BatchWorker(store, files, answers, PACE)
     await worker.start()
     record = await ended(store, batch_id)

@@ -107,7 +107,7 @@ def test_curl(prompt: str, file: str, place: Callable[[str], Path], tmp_path_fac
 
 @settings(max_examples=12, deadline=None)
 @given(prompt=TEXTS, file=FILES)
-@example(prompt=WORST, file=f"{WORST.replace('/', '')}.png")
+@example(prompt=f"{WORST}\x85\u2028", file=f"{WORST.replace('/', '')}.png")
 def test_javascript(prompt: str, file: str, place: Callable[[str], Path]) -> None:
     """Clients are told the texts, and nothing else is done."""
     folder = place(file)
@@ -125,7 +125,7 @@ def test_javascript(prompt: str, file: str, place: Callable[[str], Path]) -> Non
         [command_of("node"), "--input-type=module"], cwd=folder, input=run, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    messages, inputs, task = (json.loads(line) for line in done.stdout.splitlines())
+    messages, inputs, task = (json.loads(line) for line in done.stdout.removesuffix("\n").split("\n"))
     assert texts_of(0, {"messages": messages}) == [prompt, URI]
     assert (inputs["prompt"], bytes(inputs["image"]["data"])) == (prompt, PICTURE)
     assert (task["prompt"], task["image"]) == (prompt, URI)

@@ -5,6 +5,8 @@ here: a loop that goes on running would keep tests of other folders from running
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from browser import browser
@@ -15,11 +17,27 @@ from triptych.server.app import Options
 from triptych.server.names import ALIASES, NOTE
 from triptych.server.served import ModelSpec, ServedModel, Waits
 
+HERE = Path(__file__).parent
+OPENED = pytest.StashKey[tuple[Browser, ExitStack]]()
 
-@pytest.fixture(scope="package")
-def chrome() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
+
+@pytest.fixture
+def chrome(request: pytest.FixtureRequest) -> Browser:
+    stash = request.session.stash
+    if OPENED not in stash:
+        closing = ExitStack()
+        stash[OPENED] = (closing.enter_context(browser()), closing)
+    return stash[OPENED][0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """No scope of fixtures is that of a folder."""
+    yield
+    if (nextitem is None or HERE not in nextitem.path.parents) and OPENED in item.session.stash:
+        _, closing = item.session.stash[OPENED]
+        del item.session.stash[OPENED]
+        closing.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,19 @@ from triptych.server.web.drawings import picture
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize(("size", "dark"), [(PHONE, False), (DESKTOP, True)], ids=["phone-light", "desktop-dark"])
 def test_it_fits_and_is_fit_for_all(chrome: Browser, url: str, size: tuple[int, int], dark: bool) -> None:
     with visit(chrome, url, size, dark) as seen:
         seen.go(f"{PATH}?model={EYE}")
         look = f"playground {'phone' if size == PHONE else 'desktop'}"
-        assert seen.sticks_out() == [] == seen.violations()
+        assert seen.sticks_out() == [] == seen.violations(schemes=True)
         seen.keep(look)
         choose(seen, "four-shapes")
         seen.page.get_by_role("button", name="How many objects are there?").click()
         assert said(answered(seen)) == "4"
         seen.page.locator("#code summary").click()
         code(seen, "openai", "python")
-        assert seen.sticks_out() == [] == seen.violations()
+        assert seen.sticks_out() == [] == seen.violations(schemes=True)
         seen.keep(f"{look} answer")
         assert seen.faults == []
 
