@@ -11,9 +11,6 @@ import pytest
 from picture_files import noise
 from PIL import Image
 from prompt_folders import TOKENIZERS, make_folder, open_builder
-from transformers import AutoProcessor, AutoTokenizer
-from transformers.tokenization_utils_tokenizers import TokenizersBackend
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from triptych.engine.imaging.images import open_image
 from triptych.engine.prompting.chat_template import ChatTemplate
@@ -64,11 +61,15 @@ PREFILLED: dict[str, Messages] = {
 
 @cache
 def processor(folder: Path) -> Any:
+    from transformers import AutoProcessor  # here and below: it takes seconds, also where no test of these is run
+
     return AutoProcessor.from_pretrained(folder)
 
 
 @cache
 def tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -147,6 +148,8 @@ def test_raw_texts(style: str, folders: dict[tuple[str, str], Path]) -> None:
     ],
 )  # fmt: skip
 def test_who_adds_bos(settings: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     folder = make_folder(tmp_path, "mistral", **settings)
     theirs, ours = AutoTokenizer.from_pretrained(folder), Tokenizer.from_folder(folder)
     assert ours.encode("the red") == theirs("the red")["input_ids"]
@@ -166,6 +169,8 @@ def test_embedded_models(name: str) -> None:
 
 def test_plain_llama_follows_its_file(tmp_path: Path) -> None:
     """transformers rebuilds the tokenizer of `llama` folders and ignores the file; the file is what was trained."""
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
     folder = make_folder(tmp_path, "llama")
     theirs = TokenizersBackend.from_pretrained(folder)
     ours = Tokenizer.from_folder(folder)
@@ -173,6 +178,8 @@ def test_plain_llama_follows_its_file(tmp_path: Path) -> None:
 
 
 def test_templates_have_the_same_helpers() -> None:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
     source = (
         "{% for m in messages %}\n  {% if loop.first %}\n{{ bos_token }}{% endif %}\n"
         "    {% generation %}{{ m.content | trim }}{% endgeneration %}\n"
