@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from crashing_writes import dying_at
 from webhook_desk import PACE, Desk, reaches, tried, until
 from webhook_receiver import answer, held, receiving
 
@@ -33,21 +34,8 @@ async def test_a_server_that_dies_at_any_write_loses_nothing_and_keeps_the_order
     answers: dict[str, Any] = {"/": [answer(), answer("500 Oops"), answer()]}
     async with receiving(answers) as receiver:
         told = await desk.tell(record, "start", "output", "completed", url=receiver.url)
-        writes, real = 0, desk.store.write
-
-        async def write(work: Any) -> Any:
-            nonlocal writes
-            writes += 1
-            if writes == crash_at and crash_at % 2:  # before it is written, or just after
-                await asyncio.Event().wait()
-            done = await real(work)
-            if writes >= crash_at:
-                await asyncio.Event().wait()
-            return done
-
         first = desk.deliverer()
-        with monkeypatch.context() as patched:
-            patched.setattr(desk.store, "write", write)
+        with dying_at(desk.store, crash_at, monkeypatch):
             first.start()
             await asyncio.sleep(0.15)
             await crash(first)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from crashing_writes import dying_at
 from prediction_runs import PACE, asked, ended, running, stored, until
 from scripted_model import ScriptedModel
 
@@ -40,24 +41,12 @@ async def crash(predictions: Predictions) -> None:
 async def test_a_server_that_dies_at_any_write_loses_no_acknowledged_prediction(
     store: Store, crash_at: int, webhook: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes, real, acknowledged = 0, store.write, []
+    acknowledged = []
     monkeypatch.setattr("triptych.server.predictions.run._FLUSH_EVERY", 0.0)
     first = ScriptedModel()
     first.pace = 0.001
     async with running(store, first) as predictions:
-
-        async def write(work: Any) -> Any:
-            nonlocal writes
-            writes += 1
-            if writes == crash_at and crash_at % 2:  # before it is written, or just after
-                await asyncio.Event().wait()
-            done = await real(work)
-            if writes >= crash_at:
-                await asyncio.Event().wait()
-            return done
-
-        with monkeypatch.context() as patched:
-            patched.setattr(store, "write", write)
+        with dying_at(store, crash_at, monkeypatch):
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.15):
                     acknowledged.append(await predictions.create(asked(webhook=webhook)))

@@ -134,13 +134,16 @@ class Live:
 
         self._on_cancel = stop
         try:
-            return await work
+            done = await work
         except asyncio.CancelledError:
             if stopped and task.uncancel() == 0:  # nobody else has cancelled it
                 return None
             raise
         finally:
             self._on_cancel = None
+        if stopped:  # too late, or unheard: what comes next is not cancelled
+            task.uncancel()
+        return done
 
     @contextmanager
     def when_canceled(self, stop: Callable[[], object]) -> Iterator[None]:
