@@ -7,33 +7,52 @@ answers per encoded tile.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
 from training.prepare import padded_view
-from training.shapes import GRID, TILE
-from training.targets import BARE, COLUMN, IGNORE, targets_of
+from training.shapes import TILE
+from training.targets import COLUMN, IGNORE, NO_SLOT, targets_of
 from training.warp import Bank
 from triptych.embedded.world import digits
 from triptych.embedded.world.draw import draw, sample_style, wear, write_number
 from triptych.embedded.world.scene import COLORS, MAX_TILT, SHAPES, Numeral, Scene, Thing
 
 Box = tuple[float, float, float, float]
+# The share of tiles that hold small numbers alone: the hardest to read.
+_PAGES = 0.4
 
 
 def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one crowded tile: pixels uint8 [S, S, 3], classes uint8 [P, 9] and places float16 [P, 4] as in `targets`."""
-    side = int(TILE * rng.choice([1.0, 1.37, 1.75, 2.4], p=[0.25, 0.25, 0.3, 0.2]))
+    side = int(TILE * rng.choice([0.75, 1.0, 1.37, 1.75, 2.4], p=[0.15, 0.2, 0.2, 0.25, 0.2]))
+    things, numerals = small_numbers(rng, side) if rng.random() < _PAGES else _mixture(rng, side)
+    style = sample_style(rng)
+    # Noise, blur and JPEG belong on the finished picture, once.
+    image = draw(Scene(side, side, tuple(things)), replace(style, noise=0.0, blur=0.0, jpeg=None))
+    if numerals:
+        image = write_number(image, _together(numerals), style, rng, bank.pick)
+    view = padded_view(wear(image, style, rng))
+    labels = targets_of(Scene(side, side, tuple(things)), view, numerals)
+    # What is said of a whole picture cannot be said of a crowd.
+    for name in ("size", "rank", "relation"):
+        labels.classes[:, COLUMN[name]] = IGNORE
+    labels.classes[labels.classes[:, COLUMN["slot"]] == NO_SLOT, COLUMN["total"]] = IGNORE
+    return view.pixels, labels.classes, labels.places
+
+
+def _mixture(rng: np.random.Generator, side: int) -> tuple[list[Thing], list[Numeral]]:
+    """Objects and numbers of all sizes, wherever there is room: large ones first, then smaller ones between them."""
     scale = side / TILE
     taken: list[Box] = []
     things: list[Thing] = []
     numerals: list[Numeral] = []
     share = rng.choice([0.0, 0.4, 0.75, 1.0], p=[0.12, 0.2, 0.28, 0.4])
-    # Large things first, while there is room; then smaller ones between them.
-    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(rng.choice([22, 52, 110], p=[0.4, 0.48, 0.12])), 60)))[
-        ::-1
-    ]
+    largest = rng.choice([22, 52, 110], p=[0.4, 0.48, 0.12])
+    sizes = np.sort(np.exp(rng.uniform(math.log(8), math.log(largest), 60)))[::-1]
     for tall in sizes * scale:
         if rng.random() < share:
             numeral = _numeral(rng, side, tall, scale, taken)
@@ -43,27 +62,43 @@ def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.nda
             thing = _thing(rng, side, min(tall, 0.5 * side), scale, taken)
             if thing is not None:
                 things.append(thing)
-    style = sample_style(rng)
-    # Noise, blur and JPEG belong on the finished picture, once.
-    image = draw(Scene(side, side, tuple(things)), replace(style, noise=0.0, blur=0.0, jpeg=None))
-    for numeral in numerals:
-        image = write_number(image, numeral, style, rng, bank.pick)
-    view = padded_view(wear(image, style, rng))
-    parts = [targets_of(Scene(side, side, tuple(things)), view)]
-    parts += [targets_of(Scene(side, side, (), numeral), view) for numeral in numerals]
-    classes, places = parts[0].classes.copy(), parts[0].places.copy()
-    # What is said of a whole picture cannot be said of a crowd.
-    for name in ("size", "rank", "total", "relation"):
-        classes[:, COLUMN[name]] = IGNORE
-    for part in parts[1:]:
-        here = ~np.isnan(part.places[:, 0]) & np.isnan(places[:, 0])
-        places[here] = part.places[here]
-        for name in ("left", "right", "slot", "total"):
-            column = COLUMN[name]
-            fresh = part.classes[:, column] != BARE.get(name, IGNORE)
-            classes[fresh, column] = part.classes[fresh, column]
-    assert classes.shape[0] == GRID * GRID
-    return view.pixels, classes, places
+    return things, numerals
+
+
+def small_numbers(rng: np.random.Generator, side: int) -> tuple[list[Thing], list[Numeral]]:
+    """Small numbers in lines on half of the tile: as many as `vision.KEPT` patches hold, as small as tiles of 1.6 show
+    them.
+    """
+    scale = side / TILE
+    across = rng.uniform(0.55, 1.0)
+    width, height = across * side, 0.5 / across * side
+    x0, y0 = rng.uniform(0, side - width), rng.uniform(0, side - height)
+    numerals: list[Numeral] = []
+    y = y0
+    while True:
+        line = float(np.exp(rng.uniform(math.log(7.5), math.log(20)))) * scale
+        if y + line > y0 + height:
+            return [], numerals
+        x = x0 + rng.uniform(0, 14) * scale
+        while True:
+            tall = line * rng.uniform(0.8, 1.0)
+            numeral = _written(rng, x, y + rng.uniform(0, line - tall), tall, int(rng.integers(1, 5)))
+            right = numeral.boxes[-1][2]
+            if right > x0 + width:
+                break
+            numerals.append(numeral)
+            x = right + rng.uniform(0.4, 1.8) * line
+        y += line + rng.uniform(2, 12) * scale
+
+
+def _together(numerals: Sequence[Numeral]) -> Numeral:
+    """All numbers as one, to be written at once."""
+    return Numeral(
+        "".join(numeral.text for numeral in numerals),
+        "small",
+        tuple(box for numeral in numerals for box in numeral.boxes),
+        tuple(glyph for numeral in numerals for glyph in numeral.glyphs),
+    )
 
 
 def _free(box: Box, side: int, gap: float, taken: list[Box]) -> bool:
@@ -96,8 +131,32 @@ def _numeral(rng: np.random.Generator, side: int, tall: float, scale: float, tak
     if not _free((left, top, left + total, top + tall), side, 3 * scale, taken):
         return None
     taken.append((left, top, left + total, top + tall))
+    return _written(rng, left, top, tall, length, wide, advance)
+
+
+def _written(
+    rng: np.random.Generator,
+    left: float,
+    top: float,
+    tall: float,
+    length: int,
+    wide: float | None = None,
+    advance: float | None = None,
+) -> Numeral:
+    """A random number of `length` digits, the first with its corner at (left, top), each `wide` and a step of
+    `advance` widths from the one before.
+    """
+    wide = tall * rng.uniform(0.85, 1.1) if wide is None else wide
+    advance = rng.uniform(0.8, 1.25) if advance is None else advance
     chosen = rng.integers(0, 10, length)
-    labels, allowed = digits.labels(), digits.trained()
-    boxes = tuple((left + n * wide * advance, top, left + n * wide * advance + wide, top + tall) for n in range(length))
-    glyphs = tuple(int(rng.choice(allowed[labels[allowed] == digit])) for digit in chosen)
+    step = wide * advance
+    boxes = tuple((left + n * step, top, left + n * step + wide, top + tall) for n in range(length))
+    glyphs = tuple(int(rng.choice(_scans()[digit])) for digit in chosen)
     return Numeral("".join(map(str, chosen)), "small", boxes, glyphs)
+
+
+@cache
+def _scans() -> list[np.ndarray]:
+    """The trained scans of each digit."""
+    labels, allowed = digits.labels(), digits.trained()
+    return [allowed[labels[allowed] == digit] for digit in range(10)]

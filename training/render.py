@@ -118,6 +118,7 @@ def main() -> None:
                 time.sleep(max(0.0, 1 / args.rate - (time.monotonic() - started)))
         for old in shards[: max(0, len(shards) - args.shards + 1)]:
             old.unlink()
+        bank.renew()
         write_shard(folder / f"{time.time_ns()}.pkl", pictures)
         print(f"{len(pictures)} pictures, {sum(len(picture.pixels) for picture in pictures)} views", flush=True)
 

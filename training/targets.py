@@ -4,6 +4,7 @@ sees a word.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +46,8 @@ class Targets:
     places: np.ndarray
 
 
-def targets_of(scene: Scene, view: View) -> Targets:
-    """Label every patch of a view, row-major."""
+def targets_of(scene: Scene, view: View, numerals: Sequence[Numeral] = ()) -> Targets:
+    """Label every patch of a view, row-major; `numerals` are written on it besides what the scene says."""
     classes = np.full((GRID * GRID, len(CLASSES)), IGNORE, np.uint8)
     places = np.full((GRID * GRID, 4), np.nan, np.float16)
     for name, bare in BARE.items():
@@ -55,8 +56,8 @@ def targets_of(scene: Scene, view: View) -> Targets:
     centres = np.stack([x, y], axis=1) * PATCH + PATCH / 2
     if scene.things:
         _label_things(scene, view, centres, classes, places)
-    if scene.numeral is not None:
-        _label_digits(scene.numeral, view, centres, classes, places)
+    for numeral in (*numerals, *([scene.numeral] if scene.numeral else [])):
+        _label_digits(numeral, view, centres, classes, places)
     return Targets(classes, places)
 
 
@@ -103,17 +104,25 @@ def _label_digits(numeral: Numeral, view: View, centres: np.ndarray, classes: np
     boxes = np.array(numeral.boxes).reshape(-1, 2, 2) * np.array(view.scale) + np.array(view.shift)
     low, high = boxes[:, 0], boxes[:, 1]
     visible = _visible(low, high)
+    tall = (high - low)[:, 1]
+    clear = (visible > 0.6) & (tall >= _LEGIBLE[0]) & (tall <= _LEGIBLE[1])
+    names = np.where(clear, np.array([int(digit) for digit in numeral.text]), IGNORE)
+    upright = (centres[:, 1:] + PATCH / 2 > low[:, 1] + 2) & (centres[:, 1:] - PATCH / 2 < high[:, 1] - 2)
+    for name, shift in (("left", -PATCH / 4), ("right", PATCH / 4)):
+        here, owner = _owners(centres[:, :1] + shift, low[:, 0], high[:, 0], upright)
+        classes[here, COLUMN[name]] = names[owner]
+    here, owner = _owners(centres[:, :1], low[:, 0], high[:, 0], upright)
     whole = bool((visible > 0.9).all())
-    for column, shift in ((3, -PATCH / 4), (4, PATCH / 4), (5, 0.0)):
-        point = centres[:, 0] + shift
-        for index, digit in enumerate(numeral.text):
-            upright = (centres[:, 1] + PATCH / 2 > low[index, 1] + 2) & (centres[:, 1] - PATCH / 2 < high[index, 1] - 2)
-            here = (point >= low[index, 0]) & (point < high[index, 0]) & upright
-            clear = visible[index] > 0.6 and _LEGIBLE[0] <= high[index, 1] - low[index, 1] <= _LEGIBLE[1]
-            if column == 5:
-                classes[here, 5] = index if whole else IGNORE
-                classes[here, COLUMN["total"]] = len(numeral.text) - 1 if whole else IGNORE
-                places[here, :2] = (0.5 * (low[index] + high[index]) - centres[here]) / TILE
-                places[here, 2:] = (high[index] - low[index]) / TILE
-            else:
-                classes[here, column] = int(digit) if clear else IGNORE
+    classes[here, COLUMN["slot"]] = owner if whole else IGNORE
+    classes[here, COLUMN["total"]] = len(numeral.text) - 1 if whole else IGNORE
+    places[here, :2] = (0.5 * (low + high)[owner] - centres[here]) / TILE
+    places[here, 2:] = (high - low)[owner] / TILE
+
+
+def _owners(point: np.ndarray, low: np.ndarray, high: np.ndarray, upright: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Patches [N] whose `point` lies in a digit cell, and that digit: the last one where cells overlap. `point` [P, 1],
+    the cells' edges [D], `upright` [P, D].
+    """
+    inside = (point >= low) & (point < high) & upright
+    here = np.flatnonzero(inside.any(1))
+    return here, len(low) - 1 - inside[here, ::-1].argmax(1)

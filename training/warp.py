@@ -13,12 +13,18 @@ _FINE = 4
 
 
 class Bank:
-    """Many variations of every scan, made once: drawing then only picks one."""
+    """Many variations of every scan, made beforehand: drawing then only picks one."""
 
     def __init__(self, variations: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        ink = [[warp_glyph(scan, rng) for _ in range(variations)] for scan in glyphs()[trained()]]
+        self._rng = np.random.default_rng(seed)
+        ink = [[warp_glyph(scan, self._rng) for _ in range(variations)] for scan in glyphs()[trained()]]
         self.ink = np.array(ink, np.float32)
+
+    def renew(self) -> None:
+        """Make one variation of every scan anew."""
+        place = self._rng.integers(self.ink.shape[1])
+        for index, scan in enumerate(glyphs()[trained()]):
+            self.ink[index, place] = warp_glyph(scan, self._rng)
 
     def pick(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """One variation [8, 8] of the trained scan `index`."""

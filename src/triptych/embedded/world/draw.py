@@ -111,7 +111,10 @@ def draw(scene: Scene, style: Style, ink: GlyphInk | None = None) -> Image.Image
     `ink` may give another ink (float [8, 8] from 0 to 1) for the scan of an index; training varies handwriting with it.
     """
     rng = np.random.default_rng(style.seed)
-    canvas = RENDERERS[style.renderer](scene, style, rng)
+    if scene.things:
+        canvas = RENDERERS[style.renderer](scene, style, rng)
+    else:
+        canvas = Image.new("RGB", (scene.width, scene.height), style.background)
     if scene.numeral is not None:
         canvas = write_number(canvas, scene.numeral, style, rng, ink)
     return wear(canvas, style, rng)
@@ -235,19 +238,30 @@ def write_number(
     canvas: Image.Image, numeral: Numeral, style: Style, rng: np.random.Generator, ink: GlyphInk | None
 ) -> Image.Image:
     """Return the picture with a number written on it, digit by digit."""
-    picture = np.asarray(canvas, np.float32).copy()
-    for box, index in zip(numeral.boxes, numeral.glyphs, strict=True):
-        left, top = round(box[0]), round(box[1])
-        right, bottom = max(left + 2, round(box[2])), max(top + 2, round(box[3]))
+    cells = [_cell(box) for box in numeral.boxes]
+    # Only what the number covers is taken apart: pictures are large.
+    x0, y0 = max(0, min(cell[0] for cell in cells)), max(0, min(cell[1] for cell in cells))
+    x1, y1 = max(cell[2] for cell in cells), max(cell[3] for cell in cells)
+    x1, y1 = min(canvas.width, x1), min(canvas.height, y1)
+    covered = np.asarray(canvas.crop((x0, y0, x1, y1)), np.float32).copy()
+    for (left, top, right, bottom), index in zip(cells, numeral.glyphs, strict=True):
         scan = glyphs()[index] if ink is None else ink(index, rng)
         cover = _enlarge(scan, right - left, bottom - top, style.digit_filter)
-        part = picture[max(top, 0) : bottom, max(left, 0) : right]
+        part = covered[max(top, 0) - y0 : bottom - y0, max(left, 0) - x0 : right - x0]
         cover = cover[max(0, -top) :, max(0, -left) :][: part.shape[0], : part.shape[1]]
         # Neighbouring cells may overlap: ink darkens, paper never covers ink.
         laid = part.copy()
         _lay(laid, style.ink, cover)
         np.minimum(part, laid, out=part)
-    return Image.fromarray(picture.round().astype(np.uint8))
+    written = canvas.copy()
+    written.paste(Image.fromarray(covered.round().astype(np.uint8)), (x0, y0))
+    return written
+
+
+def _cell(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    """The pixels (left, top, right, bottom) of a digit cell, two at least each way."""
+    left, top = round(box[0]), round(box[1])
+    return left, top, max(left + 2, round(box[2])), max(top + 2, round(box[3]))
 
 
 def _enlarge(ink: np.ndarray, width: int, height: int, how: str) -> np.ndarray:
