@@ -29,7 +29,7 @@ _PAGES = 0.4
 def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one crowded tile: pixels uint8 [S, S, 3], classes uint8 [P, 9] and places float16 [P, 4] as in `targets`."""
     side = int(TILE * rng.choice([0.75, 1.0, 1.37, 1.75, 2.4], p=[0.15, 0.2, 0.2, 0.25, 0.2]))
-    things, numerals = small_numbers(rng, side) if rng.random() < _PAGES else _mixture(rng, side)
+    things, numerals = ([], small_numbers(rng, side)) if rng.random() < _PAGES else _mixture(rng, side)
     style = sample_style(rng)
     # Noise, blur and JPEG belong on the finished picture, once.
     image = draw(Scene(side, side, tuple(things)), replace(style, noise=0.0, blur=0.0, jpeg=None))
@@ -65,7 +65,7 @@ def _mixture(rng: np.random.Generator, side: int) -> tuple[list[Thing], list[Num
     return things, numerals
 
 
-def small_numbers(rng: np.random.Generator, side: int) -> tuple[list[Thing], list[Numeral]]:
+def small_numbers(rng: np.random.Generator, side: int) -> list[Numeral]:
     """Small numbers in lines on half of the tile: as many as `vision.KEPT` patches hold, as small as tiles of 1.6 show
     them.
     """
@@ -78,7 +78,7 @@ def small_numbers(rng: np.random.Generator, side: int) -> tuple[list[Thing], lis
     while True:
         line = float(np.exp(rng.uniform(math.log(7.5), math.log(20)))) * scale
         if y + line > y0 + height:
-            return [], numerals
+            return numerals
         x = x0 + rng.uniform(0, 14) * scale
         while True:
             tall = line * rng.uniform(0.8, 1.0)
