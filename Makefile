@@ -46,7 +46,7 @@ demo: $(VENV)/runtime.stamp
 
 test: lint types contracts
 	@echo "== tests"
-	@# Four workers on two cores: half of the tests' time is waiting for servers, clients and browsers.
+	@# Four workers on two cores: much of the tests' time is waiting for servers, clients and browsers.
 	@# In the order of the folders: what a folder's tests share is then made once for each worker.
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 

@@ -1,7 +1,7 @@
 """Crowded tiles: many objects and numbers on one tile, so that nearly every patch has something to teach.
 
-No picture of the drawn world looks like this. They serve only the tower's first lessons: ten times as many
-answers per encoded tile.
+No picture of the drawn world looks like this. They serve only the tower's lessons: ten times as many answers per
+encoded tile.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def small_numbers(rng: np.random.Generator, side: int) -> list[Numeral]:
         x = x0 + rng.uniform(0, 14) * scale
         while True:
             tall = line * rng.uniform(0.8, 1.0)
-            numeral = _written(rng, x, y + rng.uniform(0, line - tall), tall, int(rng.integers(1, 5)))
+            wide, advance = _spacing(rng, tall)
+            corner = (x, y + rng.uniform(0, line - tall))
+            numeral = _written(rng, corner, (wide, tall), wide * advance, int(rng.integers(1, 5)))
             right = numeral.boxes[-1][2]
             if right > x0 + width:
                 break
@@ -123,7 +125,7 @@ def _thing(rng: np.random.Generator, side: int, extent: float, scale: float, tak
 
 
 def _numeral(rng: np.random.Generator, side: int, tall: float, scale: float, taken: list[Box]) -> Numeral | None:
-    wide, advance = tall * rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.25)
+    wide, advance = _spacing(rng, tall)
     length = int(rng.integers(1, 1 + max(1, min(4, int(side / (wide * advance))))))
     total = wide * (1 + (length - 1) * advance)
     # Large ones find a place only if it is not sought in vain.
@@ -131,25 +133,22 @@ def _numeral(rng: np.random.Generator, side: int, tall: float, scale: float, tak
     if not _free((left, top, left + total, top + tall), side, 3 * scale, taken):
         return None
     taken.append((left, top, left + total, top + tall))
-    return _written(rng, left, top, tall, length, wide, advance)
+    return _written(rng, (left, top), (wide, tall), wide * advance, length)
+
+
+def _spacing(rng: np.random.Generator, tall: float) -> tuple[float, float]:
+    """How wide digits of this height are, and how many widths it is from one to the next."""
+    return tall * rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.25)
 
 
 def _written(
-    rng: np.random.Generator,
-    left: float,
-    top: float,
-    tall: float,
-    length: int,
-    wide: float | None = None,
-    advance: float | None = None,
+    rng: np.random.Generator, corner: tuple[float, float], cell: tuple[float, float], step: float, length: int
 ) -> Numeral:
-    """A random number of `length` digits, the first with its corner at (left, top), each `wide` and a step of
-    `advance` widths from the one before.
+    """A random number of `length` digits in cells (width, height), `step` apart, the first with its upper left corner
+    at `corner` (x, y).
     """
-    wide = tall * rng.uniform(0.85, 1.1) if wide is None else wide
-    advance = rng.uniform(0.8, 1.25) if advance is None else advance
+    (left, top), (wide, tall) = corner, cell
     chosen = rng.integers(0, 10, length)
-    step = wide * advance
     boxes = tuple((left + n * step, top, left + n * step + wide, top + tall) for n in range(length))
     glyphs = tuple(int(rng.choice(_scans()[digit])) for digit in chosen)
     return Numeral("".join(map(str, chosen)), "small", boxes, glyphs)
