@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # Set TRIPTYCH_DEMO_ARGS to pass options on, for example TRIPTYCH_DEMO_ARGS="--precision int8".
 ARGS := $(TRIPTYCH_DEMO_ARGS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests start hundreds of Pythons: where an image tells Python to keep no bytecode, each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types contracts lock session clean
