@@ -27,7 +27,7 @@ _PAGES = 0.4
 
 
 def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw one crowded tile: pixels uint8 [S, S, 3], classes uint8 [P, 9] and places float16 [P, 4] as in `targets`."""
+    """Draw one crowded tile: pixels uint8 [S, S, 3]; classes uint8 [P, 10] and places float16 [P, 4] of `Targets`."""
     side = int(TILE * rng.choice([0.75, 1.0, 1.37, 1.75, 2.4], p=[0.15, 0.2, 0.2, 0.25, 0.2]))
     things, numerals = ([], small_numbers(rng, side)) if rng.random() < _PAGES else _mixture(rng, side)
     style = sample_style(rng)
@@ -40,7 +40,8 @@ def make_crowd(rng: np.random.Generator, bank: Bank) -> tuple[np.ndarray, np.nda
     # What is said of a whole picture cannot be said of a crowd.
     for name in ("size", "rank", "relation"):
         labels.classes[:, COLUMN[name]] = IGNORE
-    labels.classes[labels.classes[:, COLUMN["slot"]] == NO_SLOT, COLUMN["total"]] = IGNORE
+    unnumbered = (labels.classes[:, [COLUMN["left slot"], COLUMN["right slot"]]] == NO_SLOT).all(1)
+    labels.classes[unnumbered, COLUMN["total"]] = IGNORE
     return view.pixels, labels.classes, labels.places
 
 

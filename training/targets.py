@@ -22,7 +22,9 @@ CLASSES = {
     "size": len(SIZES),
     "left": 11,
     "right": 11,
-    "slot": 5,
+    # Which digit of its number lies there, for either half: a digit narrower than a patch need not reach its middle.
+    "left slot": 5,
+    "right slot": 5,
     # How many objects lie further left; how many objects or digits there are; where one of two lies from the other.
     "rank": 4,
     "total": 4,
@@ -31,14 +33,14 @@ CLASSES = {
 COLUMN = {name: column for column, name in enumerate(CLASSES)}
 DIRECTIONS = ("left", "right", "above", "below")
 # The class of a patch that shows nothing of the kind.
-BARE = {"shape": NO_SHAPE, "left": NO_DIGIT, "right": NO_DIGIT, "slot": NO_SLOT}
+BARE = {"shape": NO_SHAPE, "left": NO_DIGIT, "right": NO_DIGIT, "left slot": NO_SLOT, "right slot": NO_SLOT}
 # Heights in tile pixels: lower digits teach nothing but noise, higher ones are read off a smaller view.
 _LEGIBLE = (6.5, 90.0)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """`classes` uint8 [P, 9] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent
+    """`classes` uint8 [P, 10] (IGNORE where nothing is asked), `places` float16 [P, 4]: centre offset and extent
     over the tile side
     (NaN where nothing is)."""
 
@@ -108,13 +110,13 @@ def _label_digits(numeral: Numeral, view: View, centres: np.ndarray, classes: np
     clear = (visible > 0.6) & (tall >= _LEGIBLE[0]) & (tall <= _LEGIBLE[1])
     names = np.where(clear, np.array([int(digit) for digit in numeral.text]), IGNORE)
     upright = (centres[:, 1:] + PATCH / 2 > low[:, 1] + 2) & (centres[:, 1:] - PATCH / 2 < high[:, 1] - 2)
+    whole = bool((visible > 0.9).all())
     for name, shift in (("left", -PATCH / 4), ("right", PATCH / 4)):
         here, owner = _owners(centres[:, :1] + shift, low[:, 0], high[:, 0], upright)
         classes[here, COLUMN[name]] = names[owner]
+        classes[here, COLUMN[f"{name} slot"]] = owner if whole else IGNORE
+        classes[here, COLUMN["total"]] = len(numeral.text) - 1 if whole else IGNORE
     here, owner = _owners(centres[:, :1], low[:, 0], high[:, 0], upright)
-    whole = bool((visible > 0.9).all())
-    classes[here, COLUMN["slot"]] = owner if whole else IGNORE
-    classes[here, COLUMN["total"]] = len(numeral.text) - 1 if whole else IGNORE
     places[here, :2] = (0.5 * (low + high)[owner] - centres[here]) / TILE
     places[here, 2:] = (high - low)[owner] / TILE
 

@@ -33,7 +33,8 @@ _WEIGHTS = {
     "size": 0.5,
     "left": 1.5,
     "right": 1.5,
-    "slot": 0.4,
+    "left slot": 0.4,
+    "right slot": 0.4,
     "rank": 0.5,
     "total": 0.25,
     "relation": 0.4,
@@ -57,7 +58,7 @@ class Teacher(nn.Module):
         _start_local(self.tower)
 
     def losses(self, features: Tensor, classes: Tensor, places: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Features [B, P, H], classes uint8 [B, P, 9], places [B, P, 4] -> the loss, and the share right per head."""
+        """Features [B, P, H], classes uint8 [B, P, 10], places [B, P, 4] -> the loss, and the share right per head."""
         features = self.norm(features.flatten(0, 1))
         classes, places = classes.flatten(0, 1).long(), places.flatten(0, 1)
         total = features.new_zeros(())

@@ -41,7 +41,7 @@ def test_most_pages_fit_in_the_patches_that_the_first_lessons_look_at() -> None:
     assert np.quantile(shown, 0.75) <= KEPT < GRID * GRID
 
 
-def test_a_label_names_the_digit_that_lies_there() -> None:
+def test_labels_name_the_digit_that_lies_there_and_its_slot() -> None:
     numerals = small_numbers(np.random.default_rng(3), TILE)
     classes = targets_of(Scene(TILE, TILE), _WHOLE, numerals).classes.reshape(GRID, GRID, -1)
     named = 0
@@ -52,12 +52,12 @@ def test_a_label_names_the_digit_that_lies_there() -> None:
                 continue
             x = column * PATCH + PATCH / 2 + shift
             under = {
-                int(digit)
+                (int(digit), slot)
                 for numeral in numerals
-                for box, digit in zip(numeral.boxes, numeral.text, strict=True)
+                for slot, (box, digit) in enumerate(zip(numeral.boxes, numeral.text, strict=True))
                 if box[0] <= x < box[2] and box[1] < (row + 1) * PATCH and box[3] > row * PATCH
             }
-            assert label in under
+            assert (label, classes[row, column, COLUMN[f"{name} slot"]]) in under
             named += 1
     assert named > 20
 
