@@ -86,5 +86,5 @@ def onednn_works() -> bool:
         held = reorder(Weights("plain", 16, 32, {"weight": weight}))
         x = torch.arange(32, dtype=torch.bfloat16).expand(2, 32)
         return torch.equal(onednn_few(x, held, None), x[:, :16])
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except (RuntimeError, AttributeError):
         return False

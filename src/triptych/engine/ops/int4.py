@@ -156,5 +156,5 @@ def _packs(size: int) -> bool:
         x = torch.randn(1, 64, generator=generator)
         near = torch.allclose(tiles_few(x, tiled, None), rows(x, held, None), atol=0.3, rtol=0.05)
         return near and torch.equal(q + 8, unpack_rows(held, 0, 2 * size).char())
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except (RuntimeError, AttributeError):
         return False
