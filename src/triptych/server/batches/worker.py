@@ -83,9 +83,8 @@ class BatchWorker:
     async def _take(self) -> bool:
         now = now_us()
         until = now + round(self._pace.lease * 1e6)
-        record = await self._store.write(
-            partial(statements.claim, worker=self._name, now_us=now, until_us=until)
-        )
+        claim = partial(statements.claim, worker=self._name, now_us=now, until_us=until, under_way=list(self._runs))
+        record = await self._store.write(claim)
         if record is None:
             return False
         run = BatchRun(self._store, self._files, self._perform, record, self._name, self._pace.lines, self._pace.lease)

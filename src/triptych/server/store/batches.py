@@ -5,7 +5,7 @@ changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,12 +104,16 @@ def cancel(connection: Connection, batch_id: str, now_us: int) -> bool:
 # ---- a worker's -----------------------------------------------------------------------------------------------------
 
 
-def claim(connection: Connection, worker: str, now_us: int, until_us: int) -> BatchRecord | None:
-    """The oldest open batch that nobody works on; it is this worker's until `until_us`."""
+def claim(
+    connection: Connection, worker: str, now_us: int, until_us: int, under_way: Collection[str] = ()
+) -> BatchRecord | None:
+    """The oldest open batch that nobody works on; it is this worker's until `until_us`. What it has `under_way` it does
+    not take a second time, even where it was too busy to renew the lease.
+    """
     free = or_(batches.c.lease_us.is_(None), batches.c.lease_us < now_us)
     pick = (
         select(batches.c.id)
-        .where(batches.c.status.in_(OPEN), free)
+        .where(batches.c.status.in_(OPEN), free, batches.c.id.not_in(under_way))
         .order_by(batches.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
