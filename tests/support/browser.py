@@ -19,12 +19,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from client_environments import NODE_AXE, node_of
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 PHONE = (360, 740)
 DESKTOP = (1280, 860)
 # Where screenshots are put, if anywhere.
 SCREENSHOTS = "TRIPTYCH_TEST_SCREENSHOTS"
+# What a page shall come to, it may take its time for: other tests keep the processors busy.
+expect.set_options(timeout=20_000)
 _SETTLED = """async () => {
     await new Promise(requestAnimationFrame);
     for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();

@@ -37,6 +37,7 @@ def test_pictures_are_dropped_pasted_picked_and_removed(seen: Visit) -> None:
     expect(names).to_have_count(1)
     expect(page.locator("#prompt")).to_be_focused()
     page.evaluate(_PASTE, transfer(seen, "image.png", "image/png", shapes))
+    expect(names).to_have_count(2)
     page.locator("#picker").set_input_files([{"name": "my.png", "mimeType": "image/png", "buffer": picture("number")}])
     expect(names).to_have_count(3)
     assert [each.get_attribute("title") for each in names.all()] == ["my.png", "pasted-2.png", "my-2.png"]
