@@ -71,7 +71,8 @@ def test_the_compare_form_answers_at_once_and_says_what_is_wrong(chrome, site):
         expect(seen.page.locator("#result .bars")).to_contain_text("$0.14")
         seen.page.fill("#w-output", "lots")
         seen.page.locator("#w-output").blur()
-        expect(seen.page.locator("#result [role=alert]")).to_contain_text("output must be a whole number", ignore_case=True)
+        alert = seen.page.locator("#result [role=alert]")
+        expect(alert).to_contain_text("output must be a whole number", ignore_case=True)
         assert seen.violations() == []
         assert seen.faults == []
 
