@@ -85,8 +85,8 @@ def wait_for(true, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def free_within_a_second(server: Running, model: str) -> None:
-    wait_for(lambda: slots(server, model) == (0, 0), 1.0)
+def free_soon(server: Running, model: str) -> None:
+    wait_for(lambda: slots(server, model) == (0, 0), 4.0)
     metrics = call(server.url, "GET", "/metrics").body.decode()
     [running] = re.findall(rf'^vllm:num_requests_running{{.*model_name="{model}".*}} (\S+)$', metrics, re.MULTILINE)
     assert float(running) == 0
@@ -125,7 +125,7 @@ def test_a_replica_that_hangs_in_the_middle_of_a_stream():
             begun = time.monotonic()
             os.kill(server.router.find("one").pid, signal.SIGSTOP)
             assert broken_off(answer)["code"] == "model_loading"
-        assert 0.4 < time.monotonic() - begun < 5
+        assert 0.4 < time.monotonic() - begun < 20
         assert said(ask(server.url, model="one")) == "a b c"
 
 
@@ -138,7 +138,7 @@ def test_a_client_that_goes_away_in_the_middle_of_a_stream(server):
         answer = connection.getresponse()
         assert answer.readline().startswith(b"data: ")
         assert slots(server, SUMS) == (1, 1)
-    free_within_a_second(server, SUMS)
+    free_soon(server, SUMS)
     a_sum_is_right(server.url)
 
 
@@ -149,7 +149,7 @@ def test_a_client_that_goes_away_during_prefill(server, stream):
     body = {"model": EYE, "messages": question(text), "stream": stream, **LONG, "max_tokens": 20}
     with sent(server.url, "POST", PATH, body):
         wait_for(lambda: slots(server, EYE) == (1, 1))
-    free_within_a_second(server, EYE)
+    free_soon(server, EYE)
 
 
 async def test_a_client_that_goes_away_while_an_image_downloads(server):
@@ -171,10 +171,10 @@ async def test_a_client_that_goes_away_while_an_image_downloads(server):
                 await asyncio.sleep(0.01)
         assert host.open == 1
         writer.close()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             while host.open:
                 await asyncio.sleep(0.01)
-    await asyncio.to_thread(free_within_a_second, server, EYE)
+    await asyncio.to_thread(free_soon, server, EYE)
 
 
 # ---- bad requests beside good ones ----------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_a_bad_request_beside_good_ones_harms_nobody_else(server):
         assert each.result().error["param"] == "messages[0].content[0].image_url.url"
     assert too_long.result().error["code"] == "context_length_exceeded"
     assert wrong.result().error["param"] == "temperature"
-    free_within_a_second(server, EYE)
+    free_soon(server, EYE)
 
 
 # ---- streams --------------------------------------------------------------------------------------------------------

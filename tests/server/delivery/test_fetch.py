@@ -221,7 +221,7 @@ async def test_time_is_one_deadline_however_it_is_spent(script):
     async with image_host({"/": script}) as host, ImageFetcher(LOCAL, FetchLimits(seconds=0.2)) as fetcher:
         began = time.monotonic()
         await refused(fetcher.fetch(host.url), "failed_to_download_image", "longer than 0.2 s")
-        assert 0.15 < time.monotonic() - began < 5
+        assert 0.15 < time.monotonic() - began < 20
 
 
 async def test_the_deadline_covers_redirects_tries_and_names():
@@ -231,7 +231,7 @@ async def test_the_deadline_covers_redirects_tries_and_names():
 
     class SlowResolver(FakeResolver):
         async def resolve(self, host, port=0, family=0):
-            await asyncio.sleep(5)
+            await asyncio.sleep(60)
 
     async with (
         image_host({"/": slowly, "/busy": answer(b"", "503 Busy")}) as host,
@@ -240,7 +240,7 @@ async def test_the_deadline_covers_redirects_tries_and_names():
         for url in (host.url, f"{host.url}/busy", "http://slow.test/"):
             began = time.monotonic()
             await refused(fetcher.fetch(url), "failed_to_download_image", "longer than 0.25 s")
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 20
 
 
 async def test_no_more_than_so_many_at_once():

@@ -34,9 +34,7 @@ def test_a_client_that_goes_away_frees_its_request(stream):
             if stream:
                 assert connection.getresponse().readline().startswith(b"data: ")
             wait_for(lambda: unfinished(server) == 1)
-        begun = time.monotonic()
-        wait_for(lambda: unfinished(server) == 0)
-        assert time.monotonic() - begun < 1
+        wait_for(lambda: unfinished(server) == 0)  # the whole answer would take 50 s
 
 
 def test_a_client_that_goes_away_while_the_model_starts_leaves_nothing_behind():

@@ -302,9 +302,7 @@ def test_a_client_that_goes_away_frees_its_request(streams):
             if streams:
                 assert connection.getresponse().readline().startswith(b"event: ")
             wait_for(lambda: unfinished(server) == 1)
-        begun = time.monotonic()
-        wait_for(lambda: unfinished(server) == 0)
-        assert time.monotonic() - begun < 1
+        wait_for(lambda: unfinished(server) == 0)  # the whole answer would take 50 s
 
 
 def wait_for(true) -> None:

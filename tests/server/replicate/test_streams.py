@@ -176,9 +176,9 @@ def test_a_stream_that_is_not_there_is_a_problem(one: Client) -> None:
 
 
 def test_head_of_a_stream_does_not_follow_it(slow: Client) -> None:
-    told = slow.create(" ".join("word" for _ in range(20))).json
+    told = slow.create(" ".join("word" for _ in range(60))).json
     begun = time.monotonic()
     reply = call(slow.server.url, "HEAD", told["urls"]["stream"].removeprefix(slow.server.url))
     assert (reply.status, reply.body) == (200, b"")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 9  # its model talks for 18 s
     slow.ask("POST", f"/predictions/{told['id']}/cancel")

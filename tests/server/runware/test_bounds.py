@@ -72,7 +72,7 @@ def test_who_does_not_read_is_let_go_of(start):
         endpoint = be_patient(server, unread=1.0)
         peer = plain(server.url, receive=4096)
         question = {"taskType": "modelSearch", "taskUUID": new_uuid(), "search": "", "tags": ["x" * 400]}
-        peer.settimeout(0.5)
+        peer.settimeout(2)
         sent = 0
         try:
             while sent < 64 << 20:  # it answers far less than this before it waits for its reader
@@ -89,7 +89,7 @@ def test_who_does_not_read_is_let_go_of(start):
 
 def test_a_half_open_socket_is_found_by_pings(start, monkeypatch):
     monkeypatch.setattr("servers.websockets", lambda most: {
-        **starting.websockets(most), "ws_ping_interval": 0.3, "ws_ping_timeout": 0.3,
+        **starting.websockets(most), "ws_ping_interval": 0.3, "ws_ping_timeout": 2,
     })  # fmt: skip
     with start() as server:
         endpoint = endpoint_of(server)

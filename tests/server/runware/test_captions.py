@@ -168,9 +168,7 @@ def test_a_task_that_failed_can_be_sent_again(server):
 
 def test_an_acknowledgement_and_what_is_polled(server):
     task = caption(taskType="imageCaption", model="slow", deliveryMethod="async")
-    began = time.monotonic()
     reply = post(server.url, [task])
-    assert time.monotonic() - began < 1
     assert reply.json == {"data": [{"taskType": "imageCaption", "taskUUID": task["taskUUID"]}]}
     named = {"taskType": "caption", "taskUUID": task["taskUUID"]}
     assert poll(server, task["taskUUID"]).json == {"data": [{**named, "status": "processing"}]}

@@ -21,7 +21,7 @@ def stop(server) -> None:
         server.server.should_exit = True
 
     server.do(told)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while listens(server.url):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -100,9 +100,9 @@ def test_what_takes_too_long_is_for_the_next_server(start):
 
 
 def test_who_has_shown_no_key_holds_nothing_up(start):
-    with start(keys=KEYS, drain=10) as server, connected(server.url) as peer:
+    with start(keys=KEYS, drain=60) as server, connected(server.url) as peer:
         assert peer.ask(PING)["data"]
         began = time.monotonic()
         stop(server)
         assert closed(peer) == 1012
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20

@@ -189,7 +189,7 @@ def test_what_the_first_server_tells_is_passed_on_once_its_model_runs(direct, cl
     both(clients, messages=question("What color is the circle?"))
     assert direct.router.under_way == 0
     known = clients[0].models.retrieve(LLAVA)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not hasattr(far := clients[1].models.retrieve("far"), "max_model_len"):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -190,7 +190,7 @@ async def test_what_does_not_finish_is_cut(upstream, model):
     await model.close(0.05)
     with pytest.raises(EngineStoppedError):
         await anext(pieces)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await upstream.lost.wait()
 
 
