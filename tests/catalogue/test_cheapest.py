@@ -36,14 +36,14 @@ def by_hand(found: Charge) -> Decimal:
     )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(workload=PICTURES)
 def test_totals_are_what_decimal_says(workload):
     for found in cheapest(CATALOGUE, LLAVA, workload, ON).charges:
         assert abs(Decimal(found.total) / 10**9 - by_hand(found)) <= Decimal("0.5e-9")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(workload=TEXT)
 def test_the_ranking_is_from_the_cheapest_up_and_names_every_route(workload):
     if workload.empty:
@@ -61,7 +61,7 @@ def test_the_ranking_is_from_the_cheapest_up_and_names_every_route(workload):
         }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(workload=TEXT, more=st.integers(1, 10**6))
 def test_more_work_never_costs_less(workload, more):
     larger = replace(workload, input=workload.input + more, output=workload.output + more)
@@ -71,7 +71,7 @@ def test_more_work_never_costs_less(workload, more):
             assert after.exact >= before.exact
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(captions=st.integers(1, 10**5), times=st.integers(2, 50))
 def test_twice_the_captions_cost_exactly_twice(captions, times):
     once = {c.route.id: c.exact for c in cheapest(CATALOGUE, LLAVA, Workload(captions=captions), ON).charges}

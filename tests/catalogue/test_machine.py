@@ -88,7 +88,7 @@ def test_time_that_is_not_used_is_paid_for():
     assert "/ 0.5 of the time" in half.formulas["input"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(captions=st.integers(1, 10**6), rate=st.integers(1, 100 * DOLLAR))
 def test_at_the_break_even_both_cost_the_same(captions, rate):
     found = made(rate)

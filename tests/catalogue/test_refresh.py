@@ -322,7 +322,7 @@ VALUES: Any = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=5), max_size=4))
 def test_any_json_is_read_or_refused_in_words(table):
     try:
@@ -332,7 +332,7 @@ def test_any_json_is_read_or_refused_in_words(table):
     assert all(entry.model in CATALOGUE.models for entry in found.entries)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_what_is_read_can_be_recorded_and_read_again(tmp_path_factory, seed):
     """Entries with any numbers that are believed make a record that loads."""

@@ -80,7 +80,7 @@ def test_the_architectures_are_the_real_ones():
 
 
 @pytest.mark.parametrize("name", embedded.NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text())
 def test_any_text_comes_back_as_it_went_in(name: str, text: str):
     tokenizer = tokenizer_of(name)

@@ -27,7 +27,7 @@ def cut(text: str, places: list[int]) -> list[str]:
     return [text[a:b] for a, b in pairwise(edges)]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(texts, stop_lists, st.lists(st.integers(0, 40), max_size=12))
 def test_any_cut_of_the_text_gives_the_naive_result(text: str, stops: list[str], places: list[int]) -> None:
     matcher = StopMatcher(stops)
@@ -46,7 +46,7 @@ def test_any_cut_of_the_text_gives_the_naive_result(text: str, stops: list[str],
     assert (shown, matched) == naive(text, stops)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(texts, stop_lists)
 def test_character_by_character_equals_all_at_once(text: str, stops: list[str]) -> None:
     whole = StopMatcher(stops)

@@ -49,7 +49,7 @@ def map_body(context, body):
 
 
 @schema.parametrize()
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=5, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_answers_are_as_documented(case, server):
     excluded = list(EXCLUDED)
     if case.path.endswith(OTHERS_AS_WELL) or case.path == HOME:

@@ -83,7 +83,7 @@ async def test_64_requests_at_once_over_three_servers_never_spend_more_than_the_
     assert (await budgets.reserve(caller, left)).nano == left
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["reserve", "settle", "tighten", "flush", "keep", "restart"]),

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from triptych.server.delivery.addresses import _SPECIAL, inner_addresses, parse_address, special_purpose
@@ -98,7 +98,6 @@ def test_every_block_of_ipv4_is_judged_as_the_standard_library_does_or_more_stri
     assert stricter <= {"multicast", "protocol assignments"}
 
 
-@settings(deadline=None)
 @given(st.ip_addresses() | st.ip_addresses(v=6, network="2000::/3"))
 @example(IPv6Address("2002:7f00:1::"))
 @example(IPv6Address("64:ff9b::8.8.8.8"))
@@ -112,7 +111,6 @@ def test_what_is_allowed_is_global_unicast_and_holds_no_other_address(address):
         assert not inner_addresses(address)
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_mapped_address_is_judged_as_its_ipv4_address(address):
     guard = Guard.allowing(["10.0.0.0/8"])

@@ -4,7 +4,7 @@ import base64
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych.server.delivery.fetch import FetchError, read_base64, read_data_uri
@@ -51,7 +51,6 @@ def test_base64_in_every_spelling(text):
     assert read_data_uri(f"data:image/png;base64,{text}") == DATA
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=100), st.booleans(), st.booleans(), st.booleans(), st.integers(1, 20))
 def test_base64_comes_back_however_it_is_written(data, urlsafe, padded, escaped, width):
     text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
@@ -60,7 +59,6 @@ def test_base64_comes_back_however_it_is_written(data, urlsafe, padded, escaped,
     assert read_base64(quote(text, safe="") if escaped else text) == data
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_bytes_or_an_error_of_ours(text):
     for read, source in ((read_base64, text), (read_data_uri, text), (read_data_uri, f"data:;base64,{text}"),

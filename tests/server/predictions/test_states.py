@@ -116,5 +116,5 @@ class States(RuleBasedStateMachine):
         self.seen = after
 
 
-States.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+States.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 test_any_order = States.TestCase

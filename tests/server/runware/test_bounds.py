@@ -171,7 +171,7 @@ FIELDS = st.fixed_dictionaries(
     },
 )  # fmt: skip
 ARRAYS = st.lists(st.one_of(FIELDS, JUNK), min_size=1, max_size=8)
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def uuids(tasks: list[Any]) -> Counter[Any]:

@@ -51,7 +51,7 @@ def test_python_reads_arguments_back(value: Any) -> None:
     assert isinstance(other.value, ast.Call)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(VALUES, min_size=10, max_size=20))
 @example([NASTY, {"__proto__": {"x": 1}}, {"__proto__": None, "a": 1}])
 def test_node_reads_the_value_back(values: list[Any]) -> None:
@@ -66,7 +66,7 @@ def test_node_reads_the_value_back(values: list[Any]) -> None:
     assert json.loads(done.stdout, parse_int=float) == as_json(values)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(VALUES, min_size=10, max_size=20), TEXTS.filter(str.isprintable))
 @example([NASTY, {"'": "it's '\"'$image'\"'"}], '$image `"')
 def test_a_shell_reads_the_value_back(values: list[Any], variable: str) -> None:
@@ -79,7 +79,7 @@ def test_a_shell_reads_the_value_back(values: list[Any], variable: str) -> None:
     assert last == f'{{"url": "{variable}"}}'.encode()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(TEXTS.filter(lambda text: "\0" not in text), min_size=10, max_size=20))
 @example(["", "-x", "~", "*", "a=b", NASTY.replace("\0", ""), "it's\n\\x41"])
 def test_a_shell_reads_a_word_back(texts: list[str]) -> None:

@@ -66,7 +66,7 @@ def place() -> Iterator[Callable[[str], Path]]:
         yield make
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TEXTS, FILES, st.booleans())
 @example(WORST, f"{WORST.replace('/', '')}.png", True)
 def test_python(prompt: str, file: str, key: bool) -> None:
@@ -78,7 +78,7 @@ def test_python(prompt: str, file: str, key: bool) -> None:
         assert {prompt, file} <= {node.value for node in ast.walk(program) if isinstance(node, ast.Constant)}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(prompt=TEXTS, file=FILES)
 @example(prompt=WORST, file=f"{WORST.replace('/', '')}.png")
 def test_curl(prompt: str, file: str, place: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -105,7 +105,7 @@ def test_curl(prompt: str, file: str, place: Callable[[str], Path], tmp_path_fac
     assert os.listdir(folder) == [file]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(prompt=TEXTS, file=FILES)
 @example(prompt=f"{WORST}\x85\u2028", file=f"{WORST.replace('/', '')}.png")
 def test_javascript(prompt: str, file: str, place: Callable[[str], Path]) -> None:
