@@ -24,7 +24,8 @@ from triptych.server.store.predictions import PredictionRecord
 from triptych.server.store.store import Store
 from triptych.server.store.webhooks import WebhookRecord
 
-PACE = Pace(model=4, lease=0.6, look=0.03)
+# A lease that no busy machine outlives.
+PACE = Pace(model=4, lease=30, look=0.03)
 
 
 def tell(record: PredictionRecord, event: str) -> list[WebhookRecord]:

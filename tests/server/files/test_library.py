@@ -152,7 +152,7 @@ async def bucket(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
         monkeypatch.setenv(name, value)
     import urllib.request
 
-    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/shelf", method="PUT"), timeout=10).close()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/shelf", method="PUT"), timeout=60).close()
     yield "s3://shelf/triptych"
     server.stop()
 

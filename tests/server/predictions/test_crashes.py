@@ -24,6 +24,9 @@ from triptych.server.store.ids import now_us
 from triptych.server.store.predictions import Filter
 from triptych.server.store.store import Store, StoreError
 
+# Leases that run out, or are renewed, while one looks on.
+SHORT = replace(PACE, lease=0.6)
+
 
 async def crash(predictions: Predictions) -> None:
     """All tasks are gone; nothing is released."""
@@ -116,8 +119,7 @@ async def test_two_servers_share_the_work_and_run_nothing_twice(store: Store) ->
     models = [ScriptedModel(), ScriptedModel()]
     for model in models:
         model.pace = 0.005
-    pace = replace(PACE, lease=30)  # none runs out, however busy the machine
-    async with running(store, models[0], pace) as one, running(store, models[1], pace) as two:
+    async with running(store, models[0]) as one, running(store, models[1]) as two:
         created = await asyncio.gather(*(one.create(asked(f"number {n}")) for n in range(40)))
         records = [await ended(two, record.id) for record in created]
     assert all(record.status == "succeeded" and record.attempt == 1 for record in records)
@@ -156,7 +158,7 @@ async def test_one_that_could_not_be_written_to_its_end_is_taken_up_again(
 ) -> None:
     model = ScriptedModel()
     model.gates["word 1"] = asyncio.Event()
-    async with running(store, model) as predictions:
+    async with running(store, model, SHORT) as predictions:
         created = await predictions.create(asked())
         await until(lambda: model.said == 1)
 
@@ -170,7 +172,7 @@ async def test_one_that_could_not_be_written_to_its_end_is_taken_up_again(
         assert not (await stored(store, created.id)).ended
         record = await ended(predictions, created.id)
     assert (record.status, record.error, record.output) == ("succeeded", None, (" one", " two", " three"))
-    assert record.attempt == 2
+    assert record.attempt >= 2
 
 
 async def test_one_whose_caller_leaves_while_it_is_stored_is_run(
@@ -199,7 +201,7 @@ async def test_one_whose_caller_leaves_while_it_is_stored_is_run(
 async def test_leases_of_what_does_not_run_here_are_not_renewed(store: Store) -> None:
     model = ScriptedModel()
     model.gates["word 0"] = asyncio.Event()
-    async with running(store, model) as predictions:
+    async with running(store, model, SHORT) as predictions:
         runs, left = [await predictions.create(asked(f"word {n}")) for n in range(2)]
         await until(lambda: len(model.tries) == 2)
         predictions.worker.lives.pop(left.id)  # type: ignore[attr-defined]

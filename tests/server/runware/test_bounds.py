@@ -69,7 +69,7 @@ def framed(text: str) -> bytes:
 
 def test_who_does_not_read_is_let_go_of(start):
     with start() as server:
-        endpoint = be_patient(server, unread=1.0)
+        endpoint = be_patient(server, unread=5)
         peer = plain(server.url, receive=4096)
         question = {"taskType": "modelSearch", "taskUUID": new_uuid(), "search": "", "tags": ["x" * 400]}
         peer.settimeout(2)
@@ -81,7 +81,7 @@ def test_who_does_not_read_is_let_go_of(start):
             pass
         assert sent < 64 << 20
         assert endpoint.sessions._connected
-        until(lambda: not endpoint.sessions._connected, 15)
+        until(lambda: not endpoint.sessions._connected, 30)
         with connected(server.url) as other:
             assert other.ask(caption())["data"]
         peer.close()
