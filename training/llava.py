@@ -212,17 +212,19 @@ def _words(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def start(work: Path, stage: str, sources: Sequence[Path]) -> Student:
-    """The network a stage begins with: `both` takes the tower of training.vision, the rest of given checkpoints."""
+    """The network a stage begins with: `both` takes the tower of training.vision and the words of given checkpoints;
+    one form alone what `both` left, or all of given checkpoints with the heads of that.
+    """
     torch.manual_seed(0)
     student = Student()
     if stage != "both":
         student.load_state_dict(torch.load(work / "llava-both.pt", weights_only=True)["network"])
-        return student
     if sources:
-        states = [_words(read_llava(source)) for source in sources]
+        states = [read_llava(source) if stage != "both" else _words(read_llava(source)) for source in sources]
         known = {name: [state[name] for state in states if name in state] for state in states for name in state}
         student.llava.load_state_dict({name: sum(found) / len(found) for name, found in known.items()}, strict=False)
-    student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
+    if stage == "both":
+        student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
     return student
 
 
@@ -266,25 +268,27 @@ class School:
     def lesson(self, anyres: bool, resting: bool) -> tuple[Tensor, tuple[bool, float, float, float]]:
         """Loss of one batch; the form, its answer loss, its dense loss and its share of exact answers.
 
-        The tower learns from 1.5's padded views and from single tiles; whole pictures of 1.6 would cost six times that.
+        Beside 1.5 the tower learns from its padded views and from single tiles, as whole pictures of 1.6 cost six times
+        that; where 1.6 learns alone, from those.
         """
         with self._turn:
             rows = next(self.sources[anyres])
-        teach = not resting and not anyres
+        teach = not resting and (not anyres or self.plan.forms == (True,))
         logits, labels, owner, dense = forward(self.student, rows, anyres, teach)
         answers = F.cross_entropy(logits, labels)
-        if not resting and self.plan.tiles:
-            dense = dense + self._tiles()
+        if self.plan.tiles:
+            dense = dense + self._tiles(resting)
         right = exact_segments(logits, labels, owner, sum(len(row.segments) for row in rows))
         return answers + _DENSE * dense, (anyres, answers.item(), dense.item(), float(np.mean(right)))
 
-    def _tiles(self) -> Tensor:
+    def _tiles(self, resting: bool) -> Tensor:
+        """The dense loss of single tiles; the heads learn to read a resting tower."""
         pixels, classes, places = tile_batch(self.pool, self.crowds, self.plan.tiles, self.plan.tiles // 2)
         keep = worth_seeing(places, KEPT)
         row = torch.arange(len(pixels))[:, None]
-        return self.student.teacher.losses(
-            self.student.teacher.tower(pixels, keep), classes[row, keep], places[row, keep]
-        )[0]
+        with torch.set_grad_enabled(not resting and torch.is_grad_enabled()):
+            features = self.student.teacher.tower(pixels, keep)
+        return self.student.teacher.losses(features, classes[row, keep], places[row, keep])[0]
 
 
 def train(plan: Plan, work: Path, workers: Workers, sources: Sequence[Path]) -> Student:
@@ -325,7 +329,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=10, help="single tiles beside them, for the tower alone")
     parser.add_argument("--peak", type=float, default=1.5e-3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--start", type=Path, nargs="*", default=(), help="go on from the words of these checkpoints")
+    parser.add_argument("--start", type=Path, nargs="*", default=(), help="go on from checkpoints (both: their words)")
     parser.add_argument("--again", action="store_true", help="a finished run goes on for another --minutes")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, help="write the checkpoints into folders here at the end")

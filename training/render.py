@@ -41,18 +41,20 @@ class Picture:
     grid: Grid
 
 
-def make_picture(rng: np.random.Generator, bank: Bank | None) -> Picture:
-    """Draw one picture of the training mix: half objects, nearly half numbers, a few empty or foreign ones.
+def make_picture(rng: np.random.Generator, bank: Bank | None, small: float = 0.0) -> Picture:
+    """Draw one picture of the training mix: half objects, nearly half numbers, a few empty or foreign ones; with
+    probability `small` a small number, whatever the mix says.
 
     Numbers are written with the bank's variations of the trained digits; without a bank, with the held-out digits
     as they are.
     """
+    more = small > 0 and rng.random() < small
     roll = rng.random()
     scene: Scene | None
-    if roll < 0.51:
+    if roll < 0.51 and not more:
         scene = sample_objects(rng)
-    elif roll < 0.95:
-        size = "small" if rng.random() < 0.55 else "large"
+    elif roll < 0.95 or more:
+        size = "small" if more or rng.random() < 0.55 else "large"
         scene = sample_number(rng, digits.labels(), digits.trained() if bank else digits.held_out(), size)
     else:
         scene = Scene(*sample_canvas(rng)) if roll < 0.965 else None
@@ -100,6 +102,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=180)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--crowd", action="store_true", help="crowded tiles for the tower's first lessons")
+    parser.add_argument("--small", type=float, default=0, help="share of small numbers, beyond those of the mix")
     parser.add_argument("--variations", type=int, default=24, help="variations of each handwritten digit")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     args = parser.parse_args()
@@ -113,7 +116,7 @@ def main() -> None:
         pictures = []
         for _ in range(args.size):
             started = time.monotonic()
-            pictures.append(make_crowd_picture(rng, bank) if args.crowd else make_picture(rng, bank))
+            pictures.append(make_crowd_picture(rng, bank) if args.crowd else make_picture(rng, bank, args.small))
             if len(shards) >= args.shards:
                 time.sleep(max(0.0, 1 / args.rate - (time.monotonic() - started)))
         for old in shards[: max(0, len(shards) - args.shards + 1)]:
