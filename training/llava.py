@@ -217,14 +217,16 @@ def start(work: Path, stage: str, sources: Sequence[Path]) -> Student:
     """
     torch.manual_seed(0)
     student = Student()
-    if stage != "both":
-        student.load_state_dict(torch.load(work / "llava-both.pt", weights_only=True)["network"])
-    if sources:
-        states = [read_llava(source) if stage != "both" else _words(read_llava(source)) for source in sources]
-        known = {name: [state[name] for state in states if name in state] for state in states for name in state}
-        student.llava.load_state_dict({name: sum(found) / len(found) for name, found in known.items()}, strict=False)
     if stage == "both":
         student.teacher.load_state_dict(torch.load(work / "vision.pt", weights_only=True)["network"])
+    else:
+        student.load_state_dict(torch.load(work / "llava-both.pt", weights_only=True)["network"])
+    if sources:
+        states = [read_llava(source) for source in sources]
+        if stage == "both":
+            states = [_words(state) for state in states]
+        known = {name: [state[name] for state in states if name in state] for state in states for name in state}
+        student.llava.load_state_dict({name: sum(found) / len(found) for name, found in known.items()}, strict=False)
     return student
 
 
@@ -273,7 +275,7 @@ class School:
         """
         with self._turn:
             rows = next(self.sources[anyres])
-        teach = not resting and (not anyres or self.plan.forms == (True,))
+        teach = not resting and (not anyres or self.plan.stage == "next")
         logits, labels, owner, dense = forward(self.student, rows, anyres, teach)
         answers = F.cross_entropy(logits, labels)
         if self.plan.tiles:

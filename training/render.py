@@ -41,23 +41,25 @@ class Picture:
     grid: Grid
 
 
-def make_picture(rng: np.random.Generator, bank: Bank | None, small: float = 0.0) -> Picture:
-    """Draw one picture of the training mix: half objects, nearly half numbers, a few empty or foreign ones; with
-    probability `small` a small number, whatever the mix says.
-
-    Numbers are written with the bank's variations of the trained digits; without a bank, with the held-out digits
-    as they are.
+def sample_scene(rng: np.random.Generator, allowed: np.ndarray, small: float) -> Scene | None:
+    """One scene of the training mix: half objects, nearly half numbers, a few empty or foreign (None); with probability
+    `small` a small number, whatever the mix says. Numbers are of the `allowed` scans.
     """
-    more = small > 0 and rng.random() < small
+    if small and rng.random() < small:
+        return sample_number(rng, digits.labels(), allowed, "small")
     roll = rng.random()
-    scene: Scene | None
-    if roll < 0.51 and not more:
-        scene = sample_objects(rng)
-    elif roll < 0.95 or more:
-        size = "small" if more or rng.random() < 0.55 else "large"
-        scene = sample_number(rng, digits.labels(), digits.trained() if bank else digits.held_out(), size)
-    else:
-        scene = Scene(*sample_canvas(rng)) if roll < 0.965 else None
+    if roll < 0.51:
+        return sample_objects(rng)
+    if roll < 0.95:
+        return sample_number(rng, digits.labels(), allowed, "small" if rng.random() < 0.55 else "large")
+    return Scene(*sample_canvas(rng)) if roll < 0.965 else None
+
+
+def make_picture(rng: np.random.Generator, bank: Bank | None, small: float = 0.0) -> Picture:
+    """Draw one picture of `sample_scene`. Numbers are written with the bank's variations of the trained digits; without
+    a bank, with the held-out digits as they are.
+    """
+    scene = sample_scene(rng, digits.trained() if bank else digits.held_out(), small)
     image = (
         draw_foreign(rng, *sample_canvas(rng))
         if scene is None
